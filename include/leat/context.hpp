@@ -1,0 +1,438 @@
+#pragma once
+
+#include <leat/detail/context_node.hpp>
+#include <leat/task.hpp>
+#include <leat/time.hpp>
+
+#include <chrono>
+#include <exception>
+#include <initializer_list>
+#include <memory>
+#include <optional>
+#include <stop_token>
+#include <string_view>
+#include <utility>
+
+namespace leat {
+
+class context;
+
+/// Names a value that contexts carry. Make it a constant with static storage: its address is the key.
+///
+///     inline constexpr leat::context_key<std::string> request_id{"request id"};
+template <class T>
+class context_key {
+public:
+    constexpr explicit context_key(const char* name = "") noexcept : name_{name}
+    {
+    }
+    context_key(const context_key&) = delete;
+    context_key& operator=(const context_key&) = delete;
+
+    constexpr const char* name() const noexcept
+    {
+        return name_;
+    }
+
+private:
+    const char* name_;
+};
+
+namespace detail {
+
+/// Waits for a context to end. Heeds it even if it is the task's own: then this is ready instead of the
+/// task being thrown at.
+class done_operation : public waiter {
+public:
+    using value_type = void;
+
+    explicit done_operation(cancel_node* node) noexcept : node_{node}
+    {
+    }
+    done_operation(const done_operation& other) noexcept : node_{other.node_}
+    {
+    }
+
+    void prepare(turn& here) noexcept;
+    spinlock& source() noexcept override;
+    bool try_complete(wake_list&) noexcept override;
+    void link() noexcept override;
+    void unlink() noexcept override;
+    const char* kind() const noexcept override
+    {
+        return "done";
+    }
+    std::error_code error() const noexcept
+    {
+        return {};
+    }
+    void value() const noexcept
+    {
+    }
+    /// Whether it would be ready now, without the lock.
+    bool ending() const noexcept
+    {
+        return node_ != nullptr && node_->ending();
+    }
+    bool ends_with_context() const noexcept override
+    {
+        return ending();
+    }
+
+private:
+    cancel_node* node_;
+    spinlock alone_;  ///< the source, if the context can not end
+};
+
+template <class T>
+inline constexpr char type_key = 0;
+
+context make_context(context_node* adopted) noexcept;
+context_node* make_value_node(context_node& parent, const void* key, std::shared_ptr<const void> value);
+
+}  // namespace detail
+
+/// A node in the tree of cancellations, deadlines and values. A cheap handle: copies name the same node.
+///
+/// Every task has one, inherited by what it spawns and awaits; with_context() replaces it for a sub-call.
+///
+/// Threads  any, concurrently.
+class context {
+public:
+    /// background().
+    context() noexcept;
+    /// A context that ends when the token is asked to stop.
+    context(std::stop_token token);
+    context(const context& other) noexcept : node_{other.node_}
+    {
+        node_->ref();
+    }
+    context(context&& other) noexcept;
+    context& operator=(context other) noexcept
+    {
+        std::swap(node_, other.node_);
+        return *this;
+    }
+    ~context()
+    {
+        node_->unref();
+    }
+
+    /// Waits until the context has ended; a case for select. Never throws, even if it is the task's own
+    /// context that ends.
+    [[nodiscard]] detail::done_operation done() const noexcept
+    {
+        return detail::done_operation{node_->canceller()};
+    }
+
+    /// Zero while it lasts; then errc::cancelled or errc::deadline_exceeded.
+    std::error_code error() const noexcept;
+    bool cancelled() const noexcept
+    {
+        return static_cast<bool>(error());
+    }
+    /// Null while it lasts; then what was given to cancel(), or a cancelled_error or timed_out_error.
+    std::exception_ptr cause() const;
+
+    /// The earliest deadline at or above it.
+    std::optional<clock::time_point> deadline() const noexcept;
+
+    /// The value kept under a key, or null. Lives as long as this context.
+    template <class T>
+    const T* value(const context_key<T>& key) const noexcept
+    {
+        return static_cast<const T*>(node_->find(&key));
+    }
+    /// The same for a value kept under its type.
+    template <class T>
+    const T* value() const noexcept
+    {
+        return static_cast<const T*>(node_->find(&detail::type_key<T>));
+    }
+
+    /// A token that is asked to stop when the context ends. Callbacks registered with it run inside
+    /// cancel(), on the thread that calls it.
+    std::stop_token stop_token() const;
+    operator std::stop_token() const
+    {
+        return stop_token();
+    }
+
+    friend bool operator==(const context& a, const context& b) noexcept
+    {
+        return a.node_ == b.node_;
+    }
+
+    // For the library.
+    detail::context_node& node() const noexcept
+    {
+        return *node_;
+    }
+
+private:
+    friend context detail::make_context(detail::context_node* adopted) noexcept;
+    explicit context(detail::context_node* adopted) noexcept : node_{adopted}
+    {
+    }
+
+    detail::context_node* node_;
+};
+
+/// The right to cancel one context: call it, with or without a reason. Cancels when destroyed.
+///
+/// Idempotent: the first call's reason stays. Calling wakes what waits, but runs nothing inline except the
+/// callbacks of std::stop_tokens.
+///
+/// Threads  any, concurrently, except for moving and destroying.
+/// Cost     proportional to what is under the context.
+class [[nodiscard("destroying it cancels the context")]] canceller {
+public:
+    canceller() noexcept = default;
+    explicit canceller(context of) noexcept : context_{std::move(of)}, armed_{true}
+    {
+    }
+    canceller(canceller&& other) noexcept
+        : context_{std::move(other.context_)}, armed_{std::exchange(other.armed_, false)}
+    {
+    }
+    canceller& operator=(canceller&& other) noexcept
+    {
+        if (this != &other) {
+            (*this)();
+            context_ = std::move(other.context_);
+            armed_ = std::exchange(other.armed_, false);
+        }
+        return *this;
+    }
+    ~canceller()
+    {
+        (*this)();
+    }
+
+    void operator()() const noexcept
+    {
+        cancel(nullptr);
+    }
+    void operator()(std::exception_ptr cause) const noexcept
+    {
+        cancel(std::move(cause));
+    }
+    /// The reason as a code; cause() then is a std::system_error.
+    void operator()(std::error_code cause) const
+    {
+        cancel(std::make_exception_ptr(std::system_error{cause}));
+    }
+    void cancel(std::exception_ptr cause = nullptr) const noexcept
+    {
+        if (armed_)
+            if (detail::cancel_node* const node = context_.node().canceller())
+                node->cancel(errc::cancelled, std::move(cause));
+    }
+
+private:
+    context context_;
+    bool armed_ = false;
+};
+
+/// What the with_ functions give: `auto [ctx, cancel] = with_cancel(parent);`
+using cancellable_context = std::pair<context, canceller>;
+
+/// The context that never ends and has no values.
+context background() noexcept;
+
+/// A child that can be cancelled. Without a parent: of the running task's context, or background().
+[[nodiscard]] cancellable_context with_cancel(const context& parent);
+[[nodiscard]] cancellable_context with_cancel();
+
+/// A child that ends with errc::deadline_exceeded at a point in time, unless its parent's deadline is
+/// earlier. One that has passed gives a context that has ended.
+[[nodiscard]] cancellable_context with_deadline(const context& parent, clock::time_point deadline);
+[[nodiscard]] cancellable_context with_deadline(clock::time_point deadline);
+
+/// The same, from now. Negative spans are in the past.
+[[nodiscard]] cancellable_context with_timeout(const context& parent, clock::duration span);
+[[nodiscard]] cancellable_context with_timeout(clock::duration span);
+
+/// A child that carries one more value. It ends when its parent does.
+template <class T, class U = T>
+[[nodiscard]] context with_value(const context& parent, const context_key<T>& key, U&& value)
+{
+    return detail::make_context(detail::make_value_node(
+        parent.node(), &key, std::make_shared<const T>(std::forward<U>(value))));
+}
+template <class T>
+[[nodiscard]] context with_value(const context& parent, T value)
+{
+    return detail::make_context(detail::make_value_node(
+        parent.node(), &detail::type_key<T>, std::make_shared<const T>(std::move(value))));
+}
+
+/// The values of `parent`, without its end: for cleanup that must not be interrupted.
+[[nodiscard]] context without_cancel(const context& parent);
+
+/// Ends when either ends; the values are the first one's, then the second's.
+[[nodiscard]] cancellable_context merge(const context& first, const context& second);
+
+/// Ends when one of the signals arrives, with a cause that names it. Other handling of these signals in the
+/// process is replaced until the canceller has been destroyed.
+///
+/// Errors  usage_error outside a runtime (a simulated world has no signals); std::system_error from the
+///         system.
+[[nodiscard]] cancellable_context with_signals(const context& parent, std::initializer_list<int> signals);
+
+/// The cause of a context that a signal has ended.
+class signal_error : public std::runtime_error {
+public:
+    explicit signal_error(int number);
+    int number() const noexcept
+    {
+        return number_;
+    }
+
+private:
+    int number_;
+};
+
+/// Ends what after_func() began to wait for.
+class after_func_handle {
+public:
+    after_func_handle() noexcept = default;
+    after_func_handle(after_func_handle&& other) noexcept
+        : state_{std::exchange(other.state_, nullptr)}, of_{std::move(other.of_)}
+    {
+    }
+    after_func_handle& operator=(after_func_handle&& other) noexcept
+    {
+        std::swap(state_, other.state_);
+        std::swap(of_, other.of_);
+        return *this;
+    }
+    /// Destroying the handle stops nothing.
+    ~after_func_handle();
+
+    /// True if the function will not run; false if it has been started or stopped before.
+    bool stop() noexcept;
+    bool operator()() noexcept
+    {
+        return stop();
+    }
+
+    class state;
+    after_func_handle(state* adopted, context of) noexcept : state_{adopted}, of_{std::move(of)}
+    {
+    }
+
+private:
+    state* state_ = nullptr;
+    context of_;
+};
+
+namespace detail {
+after_func_handle start_after_func(const context& of, task<> body);
+
+template <class F>
+task<> call_after(F f)
+{
+    [[maybe_unused]] const int gcc_12_needs_a_local = 0;
+    if constexpr (is_task<std::invoke_result_t<F&>>)
+        co_await f();
+    else
+        f();
+}
+}  // namespace detail
+
+/// Runs `f`, plain or a coroutine, in a task of its own once the context has ended; at once if it has. The
+/// task runs where after_func was called, deaf to cancellation, with the values of the nearest context at
+/// or above `of` that can end.
+///
+/// Errors  usage_error outside every task and world; std::bad_alloc.
+template <class F>
+after_func_handle after_func(const context& of, F f)
+{
+    return detail::start_after_func(of, detail::call_after<F>(std::move(f)));
+}
+
+namespace detail {
+
+/// Replaces the context of a task for as long as it lives.
+class context_scope {
+public:
+    context_scope(task_root& root, const context& to) noexcept
+        : root_{root}, to_{to}, before_{root.exchange_context(to.node())}
+    {
+    }
+    context_scope(const context_scope&) = delete;
+    context_scope& operator=(const context_scope&) = delete;
+    ~context_scope()
+    {
+        if (root_.enrolled())
+            root_.leave_context();
+        root_.exchange_context(*before_);
+    }
+
+private:
+    task_root& root_;
+    context to_;
+    context_node* before_;
+};
+
+template <class A, class T>
+task<T> run_under(context to, A inner)
+{
+    task_root& root = *co_await get_root{};
+    root.own_context();
+    const context_scope scope{root, to};
+    co_return co_await static_cast<A&&>(inner);
+}
+
+template <class A, class T>
+task<T> run_until(clock::duration span, A inner)
+{
+    task_root& root = *co_await get_root{};
+    root.own_context();
+    const cancellable_context limit =
+        with_timeout(detail::make_context((root.context().ref(), &root.context())), span);
+    const context_scope scope{root, limit.first};
+    co_return co_await static_cast<A&&>(inner);
+}
+
+/// What awaiting an A in a task gives.
+template <class A>
+struct awaited {
+    using awaiter = decltype(std::declval<task_promise<void, transfer_mode>&>().await_transform(
+        std::declval<A>()));
+    using type = decltype(std::declval<awaiter&>().await_resume());
+};
+template <class T>
+struct awaited<task<T>> {
+    using type = T;
+};
+template <class A>
+using awaited_t = typename awaited<A>::type;
+
+}  // namespace detail
+
+/// Runs a task or an operation under another context: it and all it spawns see that one.
+template <class A>
+[[nodiscard]] auto with_context(const context& to, A inner) -> task<detail::awaited_t<A>>
+{
+    return detail::run_under<A, detail::awaited_t<A>>(to, std::move(inner));
+}
+
+/// Runs a task or an operation with a time limit.
+///
+/// Result   that of the inner one. If it completes although the time is up, its result counts: nothing is
+///          lost.
+/// Throws   timed_out_error once the limit has passed and the inner one, and every group it started, has
+///          ended; else whatever the inner one throws. A limit further out that passes first throws the
+///          same from here.
+template <class A>
+[[nodiscard]] auto timeout(clock::duration limit, A inner) -> task<detail::awaited_t<A>>
+{
+    return detail::run_until<A, detail::awaited_t<A>>(limit, std::move(inner));
+}
+
+template <>
+inline constexpr bool detail::is_awaitable_value<context> = true;
+
+}  // namespace leat

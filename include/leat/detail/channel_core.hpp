@@ -1,0 +1,320 @@
+// The heart of a channel: a buffer and two queues of waiters under one lock.
+//
+// Always, under the lock:
+//   - if there are values in the buffer, no receiver that can still be won is queued;
+//   - if a sender that can still be won is queued, the buffer is full (or has no room at all);
+//   - after close, nobody is queued who can still be won, and the buffer only shrinks.
+// So a value goes straight from a sender to a receiver that waits, else into the buffer; and when a receiver
+// takes from a full buffer, the first waiting sender's value takes the free place: first in, first out, for
+// values and for waiters.
+//
+// A sender's value stays where its owner keeps it, and is moved exactly once: by whoever completes the send,
+// under the lock, after the send has become certain. The move is noexcept: values whose move may throw are
+// boxed by the sender before it takes the lock (and unboxed by the receiver after it has let go).
+//
+// Life. Handles are counted in refs_. Waiters that are linked, or that have been dropped because somebody
+// else won their task, are counted in waiting_: their tasks will yet take the lock. The core is freed by
+// whoever makes both zero. When the last handle goes, nobody can ever complete the operations that still
+// wait, so the channel closes.
+#pragma once
+
+#include <leat/detail/frame_pool.hpp>
+#include <leat/detail/park.hpp>
+
+#include <atomic>
+#include <cstddef>
+#include <memory>
+#include <mutex>
+#include <new>
+#include <optional>
+#include <type_traits>
+#include <utility>
+#include <variant>
+
+namespace leat::detail {
+
+template <class T>
+struct channel_item {
+    static constexpr bool boxed = !std::is_nothrow_move_constructible_v<T>;
+    using type = std::conditional_t<boxed, std::unique_ptr<T>, T>;
+};
+template <>
+struct channel_item<void> {
+    static constexpr bool boxed = false;
+    using type = std::monostate;
+};
+
+/// What does not depend on T.
+class channel_base {
+public:
+    static constexpr std::size_t unbounded = static_cast<std::size_t>(-1);
+
+    channel_base(const channel_base&) = delete;
+    channel_base& operator=(const channel_base&) = delete;
+
+    void ref() noexcept
+    {
+        refs_.fetch_add(1, std::memory_order_relaxed);
+    }
+    void unref() noexcept
+    {
+        if (refs_.fetch_sub(1, std::memory_order_acq_rel) == 1)
+            last_handle_gone();
+    }
+
+    void close() noexcept;
+    bool closed() const noexcept
+    {
+        std::lock_guard hold{lock};
+        return closed_;
+    }
+    std::size_t size() const noexcept
+    {
+        std::lock_guard hold{lock};
+        return count_;
+    }
+    std::size_t capacity() const noexcept
+    {
+        return capacity_;
+    }
+
+    // -- by waiters, under the lock ----------------------------------------------------------------
+
+    bool is_closed() const noexcept
+    {
+        return closed_;
+    }
+    void attach(waiter_list& queue, waiter& node) noexcept
+    {
+        ++waiting_;
+        queue.push_back(node);
+    }
+    /// A waiter that was attached has been won through this channel.
+    void detach_won() noexcept
+    {
+        --waiting_;
+    }
+    /// A waiter that was attached was not. True if its owner has to free the core once it has let go of the
+    /// lock.
+    [[nodiscard]] bool detach(waiter_list& queue, waiter& node) noexcept
+    {
+        queue.remove(node);
+        return --waiting_ == 0 && orphaned_;
+    }
+    virtual void destroy() noexcept = 0;
+
+    mutable spinlock lock;
+    waiter_list senders;
+    waiter_list receivers;
+
+protected:
+    explicit channel_base(std::size_t capacity) noexcept : capacity_{capacity}
+    {
+    }
+    ~channel_base() = default;
+
+    std::size_t capacity_;
+    std::size_t count_ = 0;
+
+private:
+    void last_handle_gone() noexcept;
+
+    std::atomic<std::uint32_t> refs_{1};
+    std::uint32_t waiting_ = 0;
+    bool closed_ = false;
+    bool orphaned_ = false;
+};
+
+/// What both kinds of waiters are made of.
+class channel_waiter : public waiter {
+public:
+    /// Set by whoever completes the operation.
+    enum class outcome : unsigned char { none, moved, closed };
+
+    outcome result = outcome::none;
+    bool attached = false;
+};
+
+template <class Item>
+class channel_sender : public channel_waiter {
+public:
+    Item* item = nullptr;
+};
+
+template <class Item>
+class channel_receiver : public channel_waiter {
+public:
+    std::optional<Item> slot;
+};
+
+[[noreturn]] void throw_bad_capacity();
+
+template <class Item>
+class channel_core final : public channel_base {
+public:
+    using sender = channel_sender<Item>;
+    using receiver = channel_receiver<Item>;
+
+    /// A place for a value in an unbounded channel. The sender brings it, so that nothing is allocated under
+    /// the lock.
+    struct node {
+        node* next = nullptr;
+        alignas(Item) std::byte space[sizeof(Item)];
+
+        static void* operator new(std::size_t size)
+        {
+            if constexpr (alignof(Item) > 16)
+                return ::operator new(size, std::align_val_t{alignof(Item)});
+            else
+                return allocate_frame(size);
+        }
+        static void operator delete(void* memory, std::size_t size) noexcept
+        {
+            if constexpr (alignof(Item) > 16)
+                ::operator delete(memory, size, std::align_val_t{alignof(Item)});
+            else
+                free_frame(memory, size);
+        }
+    };
+
+    explicit channel_core(std::size_t capacity) : channel_base{capacity}
+    {
+        if (capacity != 0 && capacity != unbounded) {
+            if (capacity > (static_cast<std::size_t>(-1) >> 1) / sizeof(Item))
+                throw_bad_capacity();
+            ring_ = std::allocator<Item>{}.allocate(capacity);
+        }
+    }
+    ~channel_core()
+    {
+        while (count_ != 0)
+            pop([](Item&&) noexcept {});
+        delete spare_;
+        if (ring_ != nullptr)
+            std::allocator<Item>{}.deallocate(ring_, capacity_);
+    }
+    void destroy() noexcept override
+    {
+        delete this;
+    }
+
+    bool is_unbounded() const noexcept
+    {
+        return capacity_ == unbounded;
+    }
+
+    /// Under the lock: sends if that is possible now, or finds the channel closed. `place` is where the value
+    /// goes if the channel is unbounded; taken if it is used.
+    bool try_send(sender& from, node*& place, wake_list& wakes) noexcept
+    {
+        if (is_closed()) [[unlikely]] {
+            from.result = channel_waiter::outcome::closed;
+            return true;
+        }
+        if (receiver* const to = win<receiver>(receivers, wakes)) {
+            to->slot.emplace(std::move(*from.item));
+            to->result = channel_waiter::outcome::moved;
+        } else if (is_unbounded()) {
+            push(*from.item, *std::exchange(place, nullptr));
+        } else if (count_ < capacity_) {
+            push(*from.item);
+        } else {
+            return false;
+        }
+        from.result = channel_waiter::outcome::moved;
+        return true;
+    }
+
+    /// Under the lock: receives if that is possible now, or finds the channel closed and drained.
+    bool try_recv(receiver& to, wake_list& wakes) noexcept
+    {
+        if (count_ != 0) {
+            pop([&](Item&& value) noexcept { to.slot.emplace(std::move(value)); });
+            if (!senders.empty())
+                if (sender* const next = win<sender>(senders, wakes)) {
+                    push(*next->item);
+                    next->result = channel_waiter::outcome::moved;
+                }
+        } else if (sender* const from = win<sender>(senders, wakes)) {
+            to.slot.emplace(std::move(*from->item));
+            from->result = channel_waiter::outcome::moved;
+        } else if (is_closed()) {
+            to.result = channel_waiter::outcome::closed;
+            return true;
+        } else {
+            return false;
+        }
+        to.result = channel_waiter::outcome::moved;
+        return true;
+    }
+
+    /// Memory of a value that has been received, kept so that a steady stream allocates nothing. Under the
+    /// lock; null if there is none.
+    node* take_spare() noexcept
+    {
+        return std::exchange(spare_, nullptr);
+    }
+
+private:
+    template <class W>
+    W* win(waiter_list& queue, wake_list& wakes) noexcept
+    {
+        if (queue.empty())
+            return nullptr;
+        W* const won = static_cast<W*>(queue.win_front(wakes));
+        if (won != nullptr) {
+            won->attached = false;
+            detach_won();
+        }
+        return won;
+    }
+
+    void push(Item& value) noexcept
+    {
+        std::size_t at = head_ + count_;
+        if (at >= capacity_)
+            at -= capacity_;
+        std::construct_at(ring_ + at, std::move(value));
+        ++count_;
+    }
+    void push(Item& value, node& place) noexcept
+    {
+        ::new (static_cast<void*>(place.space)) Item(std::move(value));
+        place.next = nullptr;
+        (last_ != nullptr ? last_->next : first_) = &place;
+        last_ = &place;
+        ++count_;
+    }
+    template <class Into>
+    void pop(Into into) noexcept
+    {
+        --count_;
+        if (is_unbounded()) {
+            node* const place = first_;
+            first_ = place->next;
+            if (first_ == nullptr)
+                last_ = nullptr;
+            Item& value = *std::launder(reinterpret_cast<Item*>(place->space));
+            into(std::move(value));
+            std::destroy_at(&value);
+            if (spare_ == nullptr)
+                spare_ = place;
+            else
+                delete place;
+            return;
+        }
+        Item& value = ring_[head_];
+        into(std::move(value));
+        std::destroy_at(&value);
+        if (++head_ == capacity_)
+            head_ = 0;
+    }
+
+    Item* ring_ = nullptr;
+    std::size_t head_ = 0;
+    node* first_ = nullptr;
+    node* last_ = nullptr;
+    node* spare_ = nullptr;
+};
+
+}  // namespace leat::detail

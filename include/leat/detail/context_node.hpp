@@ -1,0 +1,264 @@
+// The tree of contexts.
+//
+// A context is a handle on a node. Nodes point up with counted references and down with plain links, so
+// that a node lives as long as somebody holds it or a descendant. There are two kinds: a value_node adds a
+// value and is no part of cancellation; a cancel_node can end. Every node knows the nearest cancel_node at
+// or above it, which is all that waiting operations look at.
+//
+// A cancel_node holds, under its lock: its children, the tasks enrolled with it (see park.hpp), the
+// operations waiting on its done(), and the callbacks of after_func. It ends once: error_ goes from zero
+// to the reason, under the lock, before anybody is told. Whoever is added later finds error_ set, and is not
+// added. Telling goes on in batches: some members are taken off their list under the lock, told without it.
+//
+// cancel() walks the tree with a work list through the nodes, so its depth costs no stack. A node is on the
+// list of the one canceller that won `cancelling_`, which holds a reference to it. A child that is being
+// destroyed (its count is zero) is left alone: nobody can be waiting on it.
+//
+// Locks: two nodes' locks are never held together. A node's lock may be taken while the lock of some other
+// source is held only by select, which takes all its sources' locks in the order of their addresses.
+//
+// A deadline is armed with the shard of the scheduler in which the node was made, or, if it was made outside
+// of all, of the first scheduler in which a task enrols. The expiry takes a reference under the shard's
+// lock; the destructor disarms under the same lock, so neither meets a half-destroyed other.
+#pragma once
+
+#include <leat/detail/intrusive.hpp>
+#include <leat/detail/park.hpp>
+#include <leat/detail/timers.hpp>
+
+#include <atomic>
+#include <cstdint>
+#include <exception>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <stop_token>
+
+namespace leat::detail {
+
+class cancel_node;
+
+class context_node {
+public:
+    context_node(const context_node&) = delete;
+    context_node& operator=(const context_node&) = delete;
+
+    void ref() noexcept
+    {
+        refs_.fetch_add(1, std::memory_order_relaxed);
+    }
+    /// Only if somebody still holds it.
+    [[nodiscard]] bool try_ref() noexcept
+    {
+        std::uint32_t seen = refs_.load(std::memory_order_relaxed);
+        while (seen != 0)
+            if (refs_.compare_exchange_weak(seen, seen + 1, std::memory_order_acquire, std::memory_order_relaxed))
+                return true;
+        return false;
+    }
+    /// The last one destroys the node, and then, in a loop, its ancestors that nobody else holds.
+    void unref() noexcept;
+
+    context_node* parent() const noexcept
+    {
+        return parent_;
+    }
+    /// The nearest node that can be cancelled, or null.
+    cancel_node* canceller() const noexcept
+    {
+        return canceller_;
+    }
+    /// What waiting operations under this context look at.
+    stop_state& stop() const noexcept;
+
+    /// The value kept under a key at or above this node, or null.
+    const void* find(const void* key) const noexcept;
+
+protected:
+    /// Takes over a reference to the parent.
+    context_node(context_node* parent, cancel_node* canceller) noexcept : parent_{parent}, canceller_{canceller}
+    {
+    }
+    virtual ~context_node() = default;
+    virtual const void* own_value(const void*) const noexcept
+    {
+        return nullptr;
+    }
+    /// Called when the count has become zero.
+    virtual void destroy() noexcept = 0;
+
+    std::atomic<std::uint32_t> refs_{1};
+    context_node* parent_;
+    cancel_node* canceller_;
+};
+
+/// The place of a cancel_node among the children of one that it heeds.
+struct child_link : list_link<child_link> {
+    cancel_node* owner = nullptr;
+    cancel_node* above = nullptr;
+};
+
+/// What after_func leaves with a context.
+class context_callback : public list_link<context_callback> {
+public:
+    /// The context has ended; called once, without locks.
+    virtual void run(turn* by) noexcept = 0;
+    /// The context goes away without having ended; called once instead of run().
+    virtual void drop() noexcept = 0;
+
+protected:
+    ~context_callback() = default;
+};
+
+class cancel_node final : public context_node,
+                          public stop_state,
+                          private timed,
+                          private expired_call,
+                          private list_link<cancel_node> {
+public:
+    /// A child of `parent`, which may be null; takes over a reference to it. Born cancelled if it is.
+    static cancel_node* make(context_node* parent, std::int64_t deadline = timer_wheel::never);
+    /// Heeds a second parent too. Once, before anybody else knows the node.
+    void also_heed(cancel_node& other) noexcept;
+    void follow(std::stop_token token);
+    /// Where values are looked for after the parent's. Once, before anybody else knows the node.
+    void borrow_values(context_node& from) noexcept;
+
+    /// Ends this node and every descendant. Idempotent: the first reason stays. Any thread. Calls the
+    /// callbacks of std::stop_tokens that were taken from the nodes.
+    void cancel(errc why, std::exception_ptr cause = nullptr) noexcept;
+
+    /// Whether this node has ended or is about to because an ancestor has.
+    bool ending() const noexcept;
+    std::exception_ptr cause() const;
+    std::int64_t deadline() const noexcept
+    {
+        return deadline_;
+    }
+    /// Ends the node if its deadline has passed and no timer has noticed yet.
+    void check_deadline() noexcept;
+    /// Has the deadline watched by a scheduler, if none does yet.
+    void watch(scheduler& sched, turn* by) noexcept;
+    std::stop_token token();
+
+    /// False, and nothing is added, if the node has ended.
+    [[nodiscard]] bool add(context_callback& callback) noexcept;
+    /// False if it has been told or is about to be.
+    bool remove(context_callback& callback) noexcept;
+
+    void enroll(task_root& root) noexcept override;
+    void expel(task_root& root) noexcept override;
+
+    /// Calls `see(root)` for each enrolled task of every cancel_node of the process, under the lock of its
+    /// node. For reports and the end of a runtime.
+    template <class See>
+    static void for_each_task(See see);
+
+    spinlock lock;
+    waiter_list waiters;  ///< operations that wait on done()
+
+private:
+    cancel_node(context_node* parent, std::int64_t deadline) noexcept;
+    ~cancel_node() override;
+    void destroy() noexcept override;
+    const void* own_value(const void* key) const noexcept override;
+
+    void expired(expiry& out) noexcept override;
+    void orphaned() noexcept override;
+    void fire(turn* by) noexcept override;
+
+    void attach(child_link& link) noexcept;
+    void end_this(errc why, const std::exception_ptr& cause, cancel_node*& work) noexcept;
+    bool start_cancelling() noexcept
+    {
+        return !cancelling_.exchange(true, std::memory_order_acq_rel);
+    }
+
+    friend class linked_list<cancel_node>;
+    friend struct node_registry;
+
+    linked_list<child_link> children_;
+    linked_list<task_root> tasks_;    ///< enrolled, not yet told
+    linked_list<task_root> stopped_;  ///< enrolled and told
+    linked_list<context_callback> callbacks_;
+    std::exception_ptr cause_;
+    std::unique_ptr<std::stop_source> stop_source_;
+    child_link links_[2];  ///< the second one's `above` is counted, the first one's is an ancestor
+    context_node* second_values_ = nullptr;
+    std::int64_t deadline_;
+    cancel_node* next_work_ = nullptr;
+    std::atomic<bool> cancelling_{false};
+    bool watched_ = false;
+    bool listed_ = false;  ///< in the registry; touched under lock
+
+    struct stopper {
+        cancel_node* node;
+        void operator()() const noexcept
+        {
+            node->cancel(errc::cancelled);
+        }
+    };
+    std::optional<std::stop_callback<stopper>> follows_;
+};
+
+/// The nodes with which tasks have enrolled, by which all parked tasks of the process can be found. A few
+/// lists, so that workers do not meet on one lock.
+struct node_registry {
+    static constexpr std::size_t shards = 8;
+    struct shard {
+        spinlock lock;
+        linked_list<cancel_node> nodes;
+    };
+    static shard& of(const cancel_node& node) noexcept;
+    static shard& at(std::size_t index) noexcept;
+    static cancel_node* first(shard& s) noexcept
+    {
+        return s.nodes.front();
+    }
+    static cancel_node* next(shard& s, cancel_node& node) noexcept
+    {
+        return s.nodes.after(node);
+    }
+    static void add(cancel_node& node) noexcept;
+    static void remove(cancel_node& node) noexcept;
+};
+
+template <class See>
+void cancel_node::for_each_task(See see)
+{
+    for (std::size_t i = 0; i < node_registry::shards; ++i) {
+        node_registry::shard& s = node_registry::at(i);
+        // Nodes are kept by a reference while they are looked at; the registry's lock is not held then.
+        cancel_node* held = nullptr;
+        for (;;) {
+            cancel_node* node = nullptr;
+            {
+                std::lock_guard hold{s.lock};
+                node = held == nullptr ? node_registry::first(s) : node_registry::next(s, *held);
+                while (node != nullptr && !node->try_ref())
+                    node = node_registry::next(s, *node);
+            }
+            if (held != nullptr)
+                held->unref();
+            if (node == nullptr)
+                break;
+            held = node;
+            std::lock_guard hold{node->lock};
+            for (linked_list<task_root>* list : {&node->tasks_, &node->stopped_})
+                for (task_root* root = list->front(); root != nullptr; root = list->after(*root))
+                    see(*root);
+        }
+    }
+}
+
+/// Nobody can cancel this one: what background() and without_cancel() lead to.
+stop_state& never_stopped() noexcept;
+/// The node of background(): the root of roots, never destroyed.
+context_node& background_node() noexcept;
+
+inline stop_state& context_node::stop() const noexcept
+{
+    return canceller_ != nullptr ? static_cast<stop_state&>(*canceller_) : never_stopped();
+}
+
+}  // namespace leat::detail

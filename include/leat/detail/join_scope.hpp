@@ -1,0 +1,180 @@
+// The children of a group, and whoever waits for them.
+//
+// Everything is under lock_: the number of children that have not ended, the number of places taken under
+// the limit, the failures, who waits for a place and who for the end. A child that ends hands its place to
+// the first that waits for one. The scope outlives its children: its owner leaves only through join(),
+// which is deaf to cancellation, because leaving early would leave them behind.
+//
+// The children run under a context of the scope's own. It is cancelled by the first failure (or, in a race,
+// by the first child to end), by cancel(), and at the end.
+#pragma once
+
+#include <leat/context.hpp>
+#include <leat/detail/operation.hpp>
+#include <leat/spawn.hpp>
+
+#include <cstddef>
+#include <cstdint>
+#include <exception>
+#include <vector>
+
+namespace leat::detail {
+
+/// What the end of a child means for the others.
+enum class scope_policy : unsigned char {
+    fail_fast,    ///< the first failure cancels them and is the scope's
+    collect_all,  ///< nothing; the failures are collected
+    race,         ///< the first to end cancels them, however it ended
+};
+
+class join_scope final : public join_scope_base {
+public:
+    join_scope(task_root& owner, scope_policy policy, std::size_t limit, const leat::context* parent = nullptr);
+    join_scope(const join_scope&) = delete;
+    join_scope& operator=(const join_scope&) = delete;
+    ~join_scope();
+
+    const leat::context& context() const noexcept
+    {
+        return limits_.first;
+    }
+    void cancel(std::exception_ptr cause = nullptr) noexcept
+    {
+        limits_.second.cancel(std::move(cause));
+    }
+    std::size_t live() const noexcept;
+
+    spawn_site site(turn* by, std::string_view name, location place, const leat::context* instead) const noexcept;
+
+    /// Takes a place, if there is one without waiting.
+    bool try_take_place() noexcept;
+    /// Gives back a place for which no child was started.
+    void give_place_back() noexcept;
+    /// Starts a child for which a place has been taken.
+    void start(joinable_root& child, turn* by, bool with_handle) noexcept;
+
+    /// The owner's own part has failed; also ends the others, unless failures are collected.
+    void body_failed(std::exception_ptr thrown) noexcept;
+    /// After the end: throws what the scope has to throw.
+    void rethrow();
+    /// In a race: the index of the child that ended first.
+    std::uint32_t winner() const noexcept
+    {
+        return winner_;
+    }
+
+    void child_ended(joinable_root& child, std::exception_ptr thrown, bool stopped, turn* by) noexcept override;
+
+    /// Waits until every child has ended.
+    class join_operation final : public waiter {
+    public:
+        using value_type = void;
+        static constexpr bool shielded = true;
+
+        explicit join_operation(join_scope& of) noexcept : of_{of}
+        {
+        }
+        void prepare(turn&) noexcept
+        {
+        }
+        spinlock& source() noexcept override
+        {
+            return of_.lock_;
+        }
+        bool try_complete(wake_list&) noexcept override
+        {
+            return of_.live_ == 0;
+        }
+        void link() noexcept override
+        {
+            of_.owner_waits_.push_back(*this);
+        }
+        void unlink() noexcept override
+        {
+            of_.owner_waits_.remove(*this);
+        }
+        const char* kind() const noexcept override
+        {
+            return "group's end";
+        }
+        std::error_code error() const noexcept
+        {
+            return {};
+        }
+        void value() const noexcept
+        {
+        }
+
+    private:
+        join_scope& of_;
+    };
+    join_operation join() noexcept
+    {
+        return join_operation{*this};
+    }
+
+    /// Waits for a place under the limit.
+    class place_waiter : public waiter {
+    public:
+        explicit place_waiter(join_scope& of) noexcept : of_{of}
+        {
+        }
+        void prepare(turn&) noexcept
+        {
+        }
+        spinlock& source() noexcept override
+        {
+            return of_.lock_;
+        }
+        bool try_complete(wake_list&) noexcept override
+        {
+            return of_.take_place_locked();
+        }
+        void link() noexcept override
+        {
+            of_.place_waits_.push_back(*this);
+        }
+        void unlink() noexcept override
+        {
+            of_.place_waits_.remove(*this);
+        }
+        const char* kind() const noexcept override
+        {
+            return "place in a group";
+        }
+        std::error_code error() const noexcept
+        {
+            return {};
+        }
+
+    protected:
+        join_scope& of_;
+    };
+
+private:
+    bool take_place_locked() noexcept;
+    void keep_failure(std::uint32_t index, const std::exception_ptr& thrown) noexcept;
+
+    struct failure {
+        std::uint32_t index;
+        std::exception_ptr thrown;
+    };
+
+    mutable spinlock lock_;
+    waiter_list owner_waits_;
+    waiter_list place_waits_;
+    std::size_t live_ = 0;
+    std::size_t places_ = 0;
+    std::size_t limit_;  ///< zero: none
+    std::uint32_t started_ = 0;
+    std::uint32_t winner_ = 0;
+    bool decided_ = false;
+    scope_policy policy_;
+    task_root& owner_;
+    std::exception_ptr first_;    ///< the failure that counts
+    std::exception_ptr stopped_;  ///< how a child ended that was told to
+    std::vector<failure> failures_;
+    cancellable_context limits_;
+};
+
+}  // namespace leat::detail

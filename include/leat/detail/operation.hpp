@@ -1,0 +1,222 @@
+// Awaiting an operation: one waiter on one source.
+//
+// An operation is a waiter that also has
+//     using value_type = ...;
+//     void prepare(turn&);               called once, by the task, before its source is asked for
+//     std::error_code error() const;     after completion: why it has no value, or zero
+//     value_type value();                after completion without error
+// and may have
+//     result<value_type> take_result();  instead of value(), for as_result
+//     bool ending() const;               complete, although the task's own context has ended
+//     static constexpr bool shielded;    true: deaf to the task's context
+// Everything else that can wait (select, joins of many) is built on the same protocol; see park.hpp.
+#pragma once
+
+#include <leat/detail/park.hpp>
+#include <leat/result.hpp>
+
+#include <concepts>
+#include <coroutine>
+#include <system_error>
+#include <type_traits>
+#include <utility>
+
+namespace leat::detail {
+
+template <class Op>
+concept operation = std::derived_from<Op, waiter> && requires(Op& op, turn& here) {
+    typename Op::value_type;
+    op.prepare(here);
+    { op.error() } -> std::convertible_to<std::error_code>;
+    op.value();
+};
+
+template <class Op>
+constexpr bool is_shielded = false;
+template <class Op>
+    requires requires { Op::shielded; }
+constexpr bool is_shielded<Op> = Op::shielded;
+
+/// Whether an operation is complete because the task's context has ended: done().
+template <class Op>
+bool completes_when_stopped(const Op& op) noexcept
+{
+    if constexpr (requires { op.ending(); })
+        return op.ending();
+    else
+        return false;
+}
+
+/// Throws what the end of the task's context is reported as: cancelled_error with the cause, or
+/// timed_out_error.
+[[noreturn]] void throw_stopped(task_root& root);
+
+/// Queues the running task behind the others. The caller suspends.
+void yield_turn(task_root& root) noexcept;
+
+/// The awaiter of an operation. Throwing says whether failure is thrown or returned.
+template <operation Op, bool Throwing>
+class operation_awaiter {
+    enum class state : unsigned char { fresh, complete, refused, parked };
+
+    Op& op_;
+    task_root& root_;
+    spinlock* source_ = nullptr;
+    state state_ = state::fresh;
+
+public:
+    operation_awaiter(Op& op, task_root& root) noexcept : op_{op}, root_{root}
+    {
+        op_.root = &root;
+    }
+    operation_awaiter(const operation_awaiter&) = delete;
+    operation_awaiter& operator=(const operation_awaiter&) = delete;
+    ~operation_awaiter()
+    {
+        if (state_ == state::parked) [[unlikely]]
+            unlink();
+    }
+
+    // Leaves the source locked if the operation has to wait: await_suspend() goes on from there. Nothing
+    // but the saving of the frame happens in between.
+    bool await_ready() noexcept(noexcept(op_.prepare(std::declval<turn&>())))
+    {
+        if (!is_shielded<Op> && root_.stop_requested()) [[unlikely]] {
+            refuse();
+            return true;
+        }
+        turn& here = *root_.now;
+        op_.prepare(here);
+        source_ = &op_.source();
+        source_->lock();
+        wake_list wakes;
+        if (!op_.try_complete(wakes))
+            return false;
+        source_->unlock();
+        wakes.flush(&here);
+        state_ = state::complete;
+        return --here.budget > 0;
+    }
+
+    bool await_suspend(std::coroutine_handle<> frame) noexcept
+    {
+        root_.current = frame;
+        root_.now->left = true;
+        if (state_ == state::complete) {
+            yield_turn(root_);
+            return true;
+        }
+        if (!root_.enrolled()) [[unlikely]] {
+            source_->unlock();
+            root_.enroll();
+            source_->lock();
+            wake_list wakes;
+            if (op_.try_complete(wakes)) {
+                source_->unlock();
+                wakes.flush(root_.now);
+                state_ = state::complete;
+                return false;
+            }
+        }
+        state_ = state::parked;
+        root_.waits_for(op_.kind());
+        spinlock& source = *source_;
+        if constexpr (is_shielded<Op>) {
+            root_.prepare_shielded_park();
+            op_.link();
+            source.unlock();
+            return true;
+        }
+        switch (root_.prepare_park()) {
+        case park_result::parked: op_.link(); break;
+        case park_result::claimed: break;
+        case park_result::refused:
+            source.unlock();
+            refuse();
+            return false;
+        }
+        source.unlock();
+        // The task may be running elsewhere, or be gone; its source lives.
+        if constexpr (requires { Op::published(source); })
+            Op::published(source);
+        return true;
+    }
+
+    auto await_resume()
+    {
+        if (state_ == state::parked) {
+            state_ = state::complete;
+            if (root_.finish_park() == task_root::by_context) [[unlikely]] {
+                unlink();
+                refuse();
+            }
+        }
+        if constexpr (Throwing) {
+            if (state_ == state::refused) [[unlikely]]
+                throw_stopped(root_);
+            if (const std::error_code why = op_.error()) [[unlikely]]
+                throw_error(why);
+            return op_.value();
+        } else {
+            using answer = result<typename Op::value_type>;
+            if (state_ == state::refused)
+                return answer{make_error_code(root_.stop_reason())};
+            if (const std::error_code why = op_.error())
+                return answer{why};
+            if constexpr (requires { op_.take_result(); }) {
+                return op_.take_result();
+            } else if constexpr (std::is_void_v<typename Op::value_type>) {
+                op_.value();
+                return answer{};
+            } else {
+                return answer{op_.value()};
+            }
+        }
+    }
+
+private:
+    void refuse() noexcept
+    {
+        state_ = completes_when_stopped(op_) ? state::complete : state::refused;
+    }
+
+    // Also when the source has already dropped the waiter: whoever dropped it holds the lock until it has
+    // let go of it.
+    void unlink() noexcept
+    {
+        source_->lock();
+        op_.unlink();
+        source_->unlock();
+        op_.unlinked();
+    }
+
+};
+
+/// The same for operations that are made where they are awaited, from something that is not one.
+template <operation Op, bool Throwing>
+class owning_awaiter {
+public:
+    template <class... Args>
+    explicit owning_awaiter(task_root& root, Args&&... args)
+        : op_{std::forward<Args>(args)...}, awaiter_{op_, root}
+    {
+    }
+    bool await_ready()
+    {
+        return awaiter_.await_ready();
+    }
+    bool await_suspend(std::coroutine_handle<> frame) noexcept
+    {
+        return awaiter_.await_suspend(frame);
+    }
+    decltype(auto) await_resume()
+    {
+        return awaiter_.await_resume();
+    }
+
+private:
+    Op op_;
+    operation_awaiter<Op, Throwing> awaiter_;
+};
+
+}  // namespace leat::detail

@@ -1,0 +1,78 @@
+// Select: one park on any mix of waiters.
+//
+// First each case is tried alone, in random order (or in order, if biased), one lock at a time: if one can
+// complete it does, and the others have not been touched. If none can, the locks of all sources are taken,
+// in the order of their addresses, each once; every case is tried again, since the world may have moved on;
+// and only if still none can, all waiters are linked and the task parks, before the first lock is released.
+// So no peer ever sees a select that is half published, and two selects that face each other can not miss
+// each other: whichever takes the locks second finds the other parked, and claims it.
+// (The road not taken is to publish case by case, with a claim of one's own park before each match: it needs
+// to undo claims when the peer is lost meanwhile, and peers that met the undone claim have dropped us.)
+#pragma once
+
+#include <leat/detail/park.hpp>
+
+#include <coroutine>
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+
+namespace leat::detail {
+
+/// One case, as select sees it.
+struct select_slot {
+    waiter* what = nullptr;  ///< null: disabled
+    spinlock* source = nullptr;
+    std::uint32_t order = 0;  ///< scratch: a permutation of the cases
+    bool linked = false;
+};
+
+class select_core {
+public:
+    static constexpr std::size_t none = std::numeric_limits<std::size_t>::max();
+
+    /// `locks` is scratch, of the same size as `slots`.
+    select_core(task_root& root, select_slot* slots, spinlock** locks, std::size_t count,
+                std::size_t fallback, bool biased) noexcept
+        : root_{root}, slots_{slots}, locks_{locks}, count_{count}, fallback_{fallback}, biased_{biased}
+    {
+    }
+    select_core(const select_core&) = delete;
+    select_core& operator=(const select_core&) = delete;
+    ~select_core()
+    {
+        if (state_ == state::parked) [[unlikely]]
+            unlink_all();
+    }
+
+    /// True: there is an answer.
+    bool start() noexcept;
+    /// True: suspend. False: there is an answer.
+    bool suspend(std::coroutine_handle<> frame) noexcept;
+    /// After the task has been resumed, or start() or suspend() had an answer. Throws if the context ended
+    /// first.
+    std::size_t finish();
+
+private:
+    enum class state : unsigned char { fresh, complete, refused, parked };
+
+    bool try_alone() noexcept;
+    bool try_locked(wake_list& wakes) noexcept;
+    std::size_t lock_all() noexcept;
+    void unlock_all(std::size_t locks) noexcept;
+    void unlink_all() noexcept;
+    void refuse() noexcept;
+    template <class Try>
+    bool try_each(Try attempt) noexcept;
+
+    task_root& root_;
+    select_slot* slots_;
+    spinlock** locks_;
+    std::size_t count_;
+    std::size_t fallback_;
+    std::size_t chosen_ = none;
+    bool biased_;
+    state state_ = state::fresh;
+};
+
+}  // namespace leat::detail

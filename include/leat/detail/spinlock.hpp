@@ -1,0 +1,39 @@
+#pragma once
+
+#include <atomic>
+
+namespace leat::detail {
+
+/// A lock of one byte for critical sections of a few instructions. Models Lockable.
+///
+/// No task is resumed and no code of the user's runs while one is held, but for the noexcept moves of
+/// values. After a short spin the thread gives its core away, so that a preempted holder can go on.
+class spinlock {
+public:
+    constexpr spinlock() noexcept = default;
+    spinlock(const spinlock&) = delete;
+    spinlock& operator=(const spinlock&) = delete;
+
+    void lock() noexcept
+    {
+        if (locked_.exchange(true, std::memory_order_acquire)) [[unlikely]]
+            wait();
+    }
+
+    bool try_lock() noexcept
+    {
+        return !locked_.load(std::memory_order_relaxed) && !locked_.exchange(true, std::memory_order_acquire);
+    }
+
+    void unlock() noexcept
+    {
+        locked_.store(false, std::memory_order_release);
+    }
+
+private:
+    void wait() noexcept;
+
+    std::atomic<bool> locked_{false};
+};
+
+}  // namespace leat::detail

@@ -1,0 +1,129 @@
+// Timers of a scheduler: one shard for each worker, each a wheel under a lock of its own.
+//
+// What is timed derives from `timed`. It is armed and disarmed under its shard's lock. When its time has
+// come, the thread that looks after the shard takes it out of the wheel and calls expired(), still under the
+// lock, where it may claim a task or take a reference and ask to be called again once the lock has been
+// released; after that the shard no longer knows it. So whoever disarms under the lock and finds it not
+// armed knows that expired() has returned.
+#pragma once
+
+#include <leat/detail/park.hpp>
+#include <leat/detail/timer_wheel.hpp>
+
+#include <cstdint>
+#include <mutex>
+
+namespace leat::detail {
+
+/// Something to be done for an expired timer when no lock is held.
+class expired_call {
+public:
+    virtual void fire(turn* by) noexcept = 0;
+    expired_call* next_expired = nullptr;
+
+protected:
+    ~expired_call() = default;
+};
+
+/// What an expiry leaves to be done.
+struct expiry {
+    wake_list wakes;
+    expired_call* calls = nullptr;
+
+    void call(expired_call& what) noexcept
+    {
+        what.next_expired = calls;
+        calls = &what;
+    }
+};
+
+class timed : public timer_link {
+public:
+    virtual void expired(expiry& out) noexcept = 0;
+    /// The scheduler has gone, and with it the shard; the timer will not expire.
+    virtual void orphaned() noexcept
+    {
+    }
+
+    timer_shard* shard = nullptr;
+
+protected:
+    ~timed() = default;
+};
+
+class timer_shard {
+public:
+    explicit timer_shard(scheduler& owner, unsigned tick_shift, std::int64_t start) noexcept
+        : wheel{tick_shift, start}, owner_{&owner}
+    {
+    }
+    timer_shard(const timer_shard&) = delete;
+    timer_shard& operator=(const timer_shard&) = delete;
+    /// Orphans what is still armed.
+    ~timer_shard();
+
+    /// Under the lock; tell() afterwards, without it, if the result is true.
+    [[nodiscard]] bool arm_locked(timed& what, std::int64_t deadline) noexcept
+    {
+        what.shard = this;
+        wheel.insert(what, deadline);
+        armed_.store(wheel.size(), std::memory_order_relaxed);
+        if (deadline >= earliest_.load(std::memory_order_relaxed))
+            return false;
+        earliest_.store(deadline, std::memory_order_seq_cst);
+        return true;
+    }
+    void disarm_locked(timed& what) noexcept
+    {
+        if (!what.armed())
+            return;
+        wheel.remove(what);
+        armed_.store(wheel.size(), std::memory_order_relaxed);
+    }
+
+    void arm(timed& what, std::int64_t deadline, turn* by) noexcept
+    {
+        bool first = false;
+        {
+            std::lock_guard hold{lock};
+            first = arm_locked(what, deadline);
+        }
+        if (first)
+            tell(deadline, by);
+    }
+    void disarm(timed& what) noexcept
+    {
+        std::lock_guard hold{lock};
+        disarm_locked(what);
+    }
+    void tell(std::int64_t deadline, turn* by) noexcept
+    {
+        owner_->timer_armed(*this, deadline, by);
+    }
+
+    /// Expires what is due; returns how many. The lock must not be held.
+    std::size_t run(std::int64_t now, turn* by) noexcept;
+    /// Not later than the next deadline; may be earlier after a cancellation. Any thread, no lock.
+    std::int64_t earliest_hint() const noexcept
+    {
+        return earliest_.load(std::memory_order_seq_cst);
+    }
+    std::size_t armed() const noexcept
+    {
+        return armed_.load(std::memory_order_relaxed);
+    }
+    scheduler& owner() const noexcept
+    {
+        return *owner_;
+    }
+
+    spinlock lock;
+    timer_wheel wheel;
+
+private:
+    scheduler* owner_;
+    std::atomic<std::int64_t> earliest_{timer_wheel::never};
+    std::atomic<std::size_t> armed_{0};
+};
+
+}  // namespace leat::detail

@@ -1,0 +1,40 @@
+#pragma once
+
+#include <leat/this_task.hpp>
+
+#include <cstdint>
+#include <iosfwd>
+#include <string>
+#include <vector>
+
+namespace leat::inspect {
+
+/// A place in an await chain.
+struct frame_info {
+    std::string function;
+    std::string file;
+    std::uint_least32_t line = 0;
+};
+
+/// What a waiting task waits for, and why.
+struct task_info {
+    std::uint64_t id = 0;
+    std::string name;
+    frame_info spawned_at;          ///< empty without the registry (build option)
+    std::string waits_for;          ///< "receive", "sleep", "select"...; empty if it is not parked
+    bool parked = false;
+    std::vector<frame_info> chain;  ///< innermost first; empty if it is not parked
+};
+
+/// Every task of an executor that has waited at least once and has not ended, in order of their ids. Tasks
+/// that run at the moment are listed without a chain.
+///
+/// Threads  any, while the executor works; a parked task is held in place while its chain is read.
+/// Cost     proportional to the tasks of the process.
+std::vector<task_info> tasks(const executor& of);
+
+/// The same as text, one task after the other.
+void dump(std::ostream& to, const executor& of);
+std::string report(const executor& of);
+
+}  // namespace leat::inspect

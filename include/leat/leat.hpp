@@ -1,0 +1,26 @@
+/// All of leat but what needs Asio: that is in leat/asio/.
+#pragma once
+
+// Tasks
+#include <leat/group.hpp>
+#include <leat/spawn.hpp>
+#include <leat/task.hpp>
+#include <leat/this_task.hpp>
+
+// Waiting
+#include <leat/channel.hpp>
+#include <leat/context.hpp>
+#include <leat/select.hpp>
+#include <leat/time.hpp>
+
+// Running
+#include <leat/blocking.hpp>
+#include <leat/runtime.hpp>
+
+// Errors
+#include <leat/error.hpp>
+#include <leat/result.hpp>
+
+// Looking inside
+#include <leat/inspect.hpp>
+#include <leat/sim.hpp>

@@ -1,0 +1,508 @@
+#pragma once
+
+#include <leat/channel.hpp>
+#include <leat/context.hpp>
+#include <leat/detail/select_core.hpp>
+#include <leat/spawn.hpp>
+#include <leat/task.hpp>
+
+#include <array>
+#include <concepts>
+#include <cstddef>
+#include <functional>
+#include <optional>
+#include <ranges>
+#include <span>
+#include <tuple>
+#include <type_traits>
+#include <utility>
+#include <variant>
+#include <vector>
+
+namespace leat {
+
+/// What select gives when no case has a handler: which case happened, and its value.
+template <class... Ts>
+class select_result {
+public:
+    template <std::size_t I, class... Args>
+    explicit select_result(std::in_place_index_t<I> at, Args&&... args)
+        : index{I}, value{at, std::forward<Args>(args)...}
+    {
+    }
+
+    std::size_t index;
+    std::variant<Ts...> value;  ///< std::monostate for cases without a value
+};
+
+/// What select_range gives: which receiver, and what it received.
+template <class T>
+class select_range_result {
+public:
+    select_range_result(std::size_t i, detail::received<T> v) : index{i}, value{std::move(v)}
+    {
+    }
+
+    std::size_t index;
+    detail::received<T> value;
+};
+
+namespace detail {
+
+template <class T>
+using value_or_unit = std::conditional_t<std::is_void_v<T>, std::monostate, T>;
+
+/// Stands for a handler where there is none.
+class no_handler {
+public:
+    no_handler() noexcept
+    {
+    }
+};
+
+template <class F, class T>
+struct handler_takes_value : std::bool_constant<std::invocable<F&, T>> {};
+template <class F>
+struct handler_takes_value<F, void> : std::false_type {};
+
+template <operation Op, class F>
+class select_case {
+public:
+    using value_type = typename Op::value_type;
+    static constexpr bool is_default = false;
+    static constexpr bool has_handler = !std::is_same_v<F, no_handler>;
+
+    select_case(bool enabled, Op&& op, F&& handler)
+        : op_{std::move(op)}, handler_{std::move(handler)}, enabled_{enabled}
+    {
+    }
+
+    waiter* arm(task_root& root, turn& here)
+    {
+        if (!enabled_)
+            return nullptr;
+        op_.root = &root;
+        op_.prepare(here);
+        return &op_;
+    }
+    value_type take()
+    {
+        if (const std::error_code why = op_.error())
+            throw_error(why);
+        return op_.value();
+    }
+    /// Calls the handler with the value, or without if it does not want it.
+    decltype(auto) handle()
+    {
+        if constexpr (handler_takes_value<F, value_type>::value)
+            return std::invoke(handler_, take());
+        else {
+            static_assert(std::invocable<F&>,
+                          "leat: a select handler takes the value of its operation, or nothing");
+            static_cast<void>(take());
+            return std::invoke(handler_);
+        }
+    }
+
+private:
+    Op op_;
+    F handler_;
+    bool enabled_;
+};
+
+template <class F>
+class default_case {
+public:
+    using value_type = void;
+    static constexpr bool is_default = true;
+    static constexpr bool has_handler = !std::is_same_v<F, no_handler>;
+
+    explicit default_case(F&& handler) : handler_{std::move(handler)}
+    {
+    }
+
+    waiter* arm(task_root&, turn&) noexcept
+    {
+        return nullptr;
+    }
+    void take() noexcept
+    {
+    }
+    decltype(auto) handle()
+    {
+        return std::invoke(handler_);
+    }
+
+private:
+    F handler_;
+};
+
+template <class C>
+constexpr bool is_select_case = false;
+template <class Op, class F>
+constexpr bool is_select_case<select_case<Op, F>> = true;
+template <class F>
+constexpr bool is_select_case<default_case<F>> = true;
+
+template <class T>
+constexpr bool is_join_handle = false;
+template <class T>
+constexpr bool is_join_handle<join_handle<T>> = true;
+
+/// Turns what the user may write as the operation of a case into an operation.
+template <class A>
+auto as_operation(A&& what)
+{
+    using type = std::remove_cvref_t<A>;
+    if constexpr (operation<type>) {
+        return type(std::forward<A>(what));
+    } else if constexpr (requires { what.join(); }) {
+        return what.join();
+    } else if constexpr (requires { what.as_operation(); }) {
+        return std::forward<A>(what).as_operation();
+    } else {
+        static_assert(always_false<A>, "leat: a select case waits for an operation of leat: a send, a receive, "
+                                       "a timer, done(), a join...; run anything else in a task and join it");
+    }
+}
+
+template <class F>
+auto make_case(bool enabled, auto&& what, F handler)
+{
+    auto op = as_operation(std::forward<decltype(what)>(what));
+    return select_case<decltype(op), F>{enabled, std::move(op), std::move(handler)};
+}
+
+template <class A>
+auto as_case(A&& what)
+{
+    if constexpr (is_select_case<std::remove_cvref_t<A>>)
+        return std::forward<A>(what);
+    else
+        return make_case(true, std::forward<A>(what), no_handler{});
+}
+
+template <class C>
+concept suspending_case = C::has_handler && requires(C& c) {
+    c.handle();
+    requires is_task<std::remove_cvref_t<decltype(c.handle())>>;
+};
+
+template <bool Biased, class... Cases>
+class select_operation {
+    static constexpr std::size_t count = sizeof...(Cases);
+    static constexpr std::size_t defaults = (std::size_t{Cases::is_default} + ... + 0);
+    static_assert(defaults <= 1, "leat: a select has at most one otherwise()");
+
+    static constexpr std::size_t fallback() noexcept
+    {
+        std::size_t at = 0;
+        std::size_t found = select_core::none;
+        ((Cases::is_default ? found = at : 0, ++at), ...);
+        return found;
+    }
+
+public:
+    static constexpr bool any_handler = (Cases::has_handler || ...);
+    using plain_result = select_result<value_or_unit<typename Cases::value_type>...>;
+    using answer = std::conditional_t<any_handler, std::size_t, plain_result>;
+
+    explicit select_operation(Cases&&... cases) : cases_{std::move(cases)...}
+    {
+    }
+
+    /// Waits; what has been chosen is dealt with by the caller.
+    class chooser {
+    public:
+        chooser(select_operation& of, task_root& root) noexcept
+            : of_{of}, root_{root}, core_{root, slots_.data(), locks_.data(), count, fallback(), Biased}
+        {
+        }
+        bool await_ready()
+        {
+            turn& here = *root_.now;
+            std::size_t at = 0;
+            std::apply([&](Cases&... c) { ((slots_[at++].what = c.arm(root_, here)), ...); }, of_.cases_);
+            return core_.start();
+        }
+        bool await_suspend(std::coroutine_handle<> frame) noexcept
+        {
+            return core_.suspend(frame);
+        }
+        std::size_t await_resume()
+        {
+            return core_.finish();
+        }
+
+    private:
+        select_operation& of_;
+        task_root& root_;
+        std::array<select_slot, count == 0 ? 1 : count> slots_{};
+        std::array<spinlock*, count == 0 ? 1 : count> locks_;
+        select_core core_;
+    };
+
+    /// Waits, then runs the handler or takes the value.
+    class awaiter : public chooser {
+    public:
+        awaiter(select_operation& of, task_root& root) noexcept : chooser{of, root}, of_{of}
+        {
+        }
+        answer await_resume()
+        {
+            const std::size_t chosen = chooser::await_resume();
+            if constexpr (any_handler) {
+                of_.run(chosen, std::index_sequence_for<Cases...>{});
+                return chosen;
+            } else {
+                return of_.template take<0>(chosen);
+            }
+        }
+
+    private:
+        select_operation& of_;
+    };
+
+    auto await_in(task_root& root) & noexcept
+    {
+        return awaiter{*this, root};
+    }
+    auto await_in(task_root& root) && noexcept
+    {
+        return awaiter{*this, root};
+    }
+
+    /// Starts the handler of a case; if that is a coroutine it is what is left to be awaited.
+    LEAT_MAKES_TASK task<> start(std::size_t chosen)
+    {
+        return start_at<0>(chosen);
+    }
+
+private:
+    template <std::size_t... I>
+    void run(std::size_t chosen, std::index_sequence<I...>)
+    {
+        ((chosen == I ? run_case(std::get<I>(cases_)) : void()), ...);
+    }
+    template <class C>
+    void run_case(C& c)
+    {
+        if constexpr (C::has_handler)
+            static_cast<void>(c.handle());
+        else
+            static_cast<void>(c.take());
+    }
+    template <std::size_t I>
+    LEAT_MAKES_TASK task<> start_at(std::size_t chosen)
+    {
+        if constexpr (I == count) {
+            return {};
+        } else {
+            if (chosen != I)
+                return start_at<I + 1>(chosen);
+            auto& c = std::get<I>(cases_);
+            if constexpr (suspending_case<std::remove_reference_t<decltype(c)>>)
+                return ignore_value(c.handle());
+            else {
+                run_case(c);
+                return {};
+            }
+        }
+    }
+    template <class T>
+    LEAT_MAKES_TASK static task<> ignore_value(task<T> handler)
+    {
+        if constexpr (std::is_void_v<T>)
+            return handler;
+        else
+            return [](task<T> inner) -> task<> { static_cast<void>(co_await std::move(inner)); }(
+                       std::move(handler));
+    }
+    template <std::size_t I>
+    plain_result take(std::size_t chosen)
+    {
+        if constexpr (I + 1 < count)
+            if (chosen != I)
+                return take<I + 1>(chosen);
+        auto& c = std::get<I>(cases_);
+        if constexpr (std::is_void_v<decltype(c.take())>) {
+            c.take();
+            return plain_result{std::in_place_index<I>};
+        } else {
+            return plain_result{std::in_place_index<I>, c.take()};
+        }
+    }
+
+    std::tuple<Cases...> cases_;
+};
+
+template <class Select>
+struct choose_case {
+    explicit choose_case(Select& of) noexcept : of_{of}
+    {
+    }
+    auto await_in(task_root& root) const noexcept
+    {
+        return typename Select::chooser{of_, root};
+    }
+
+private:
+    Select& of_;
+};
+
+template <class Select>
+task<std::size_t> select_and_follow(Select what)
+{
+    choose_case<Select> choice{what};
+    const std::size_t chosen = co_await std::move(choice);
+    task<> handler = what.start(chosen);
+    if (handler)
+        co_await std::move(handler);
+    co_return chosen;
+}
+
+template <bool Biased, class... Cases>
+LEAT_MAKES_TASK auto make_select(Cases... cases)
+{
+    using type = select_operation<Biased, Cases...>;
+    if constexpr ((suspending_case<Cases> || ...))
+        return select_and_follow(type{std::move(cases)...});
+    else
+        return type{std::move(cases)...};
+}
+
+}  // namespace detail
+
+/// One case of a select: an operation, and what to do with its value.
+///
+/// The handler takes the operation's value or nothing; it is plain or a coroutine, which is awaited. A case
+/// that loses has had no effect. A join_handle may stand for its join().
+template <class A, class F>
+[[nodiscard]] auto on(A&& what, F handler)
+{
+    return detail::make_case(true, std::forward<A>(what), std::move(handler));
+}
+template <class A>
+[[nodiscard]] auto on(A&& what)
+{
+    return detail::make_case(true, std::forward<A>(what), detail::no_handler{});
+}
+
+/// A case that takes part only if the condition holds.
+template <class A, class F>
+[[nodiscard]] auto on_if(bool condition, A&& what, F handler)
+{
+    return detail::make_case(condition, std::forward<A>(what), std::move(handler));
+}
+template <class A>
+[[nodiscard]] auto on_if(bool condition, A&& what)
+{
+    return detail::make_case(condition, std::forward<A>(what), detail::no_handler{});
+}
+
+/// What happens if no case is ready: the select then does not wait.
+template <class F>
+[[nodiscard]] auto otherwise(F handler)
+{
+    return detail::default_case<F>{std::move(handler)};
+}
+[[nodiscard]] inline auto otherwise()
+{
+    return detail::default_case<detail::no_handler>{detail::no_handler{}};
+}
+
+/// Waits until one of the cases can happen, and does exactly that one; chosen uniformly at random if several
+/// can.
+///
+/// Result   with handlers, the index of the case that happened, after its handler has run; without, a
+///          select_result.
+/// Throws   what the case or its handler throws (a send case on a closed channel that is chosen:
+///          channel_closed_error); cancelled_error or timed_out_error: the task's context ended first, and no
+///          case happened. If a done() case is ready then, that case happens instead.
+/// Cancel   safe: no case has had an effect, and values to be sent are still their owners'.
+/// Cost     no allocation, unless a handler is a coroutine; one lock for each case tried, all of them to park.
+template <class... Cases>
+[[nodiscard]] auto select(Cases&&... cases)
+{
+    return detail::make_select<false>(detail::as_case(std::forward<Cases>(cases))...);
+}
+
+/// The same, but the first of the ready cases is chosen.
+template <class... Cases>
+[[nodiscard]] auto select_biased(Cases&&... cases)
+{
+    return detail::make_select<true>(detail::as_case(std::forward<Cases>(cases))...);
+}
+
+namespace detail {
+
+template <class T>
+class select_range_operation {
+public:
+    explicit select_range_operation(std::vector<recv_operation<T>> cases) : cases_{std::move(cases)}
+    {
+    }
+
+    class awaiter {
+    public:
+        awaiter(std::vector<recv_operation<T>>& cases, task_root& root)
+            : cases_{cases}, slots_(cases.size()), locks_(cases.size()), root_{root},
+              core_{root, slots_.data(), locks_.data(), slots_.size(), select_core::none, false}
+        {
+        }
+        bool await_ready()
+        {
+            for (std::size_t i = 0; i < slots_.size(); ++i) {
+                cases_[i].root = &root_;
+                slots_[i].what = &cases_[i];
+            }
+            return core_.start();
+        }
+        bool await_suspend(std::coroutine_handle<> frame) noexcept
+        {
+            return core_.suspend(frame);
+        }
+        select_range_result<T> await_resume()
+        {
+            const std::size_t chosen = core_.finish();
+            return {chosen, cases_[chosen].value()};
+        }
+
+    private:
+        std::vector<recv_operation<T>>& cases_;
+        std::vector<select_slot> slots_;
+        std::vector<spinlock*> locks_;
+        task_root& root_;
+        select_core core_;
+    };
+
+    auto await_in(task_root& root)
+    {
+        return awaiter{cases_, root};
+    }
+
+private:
+    std::vector<recv_operation<T>> cases_;
+};
+
+}  // namespace detail
+
+/// Receives from one of a number of channels that is known only at run time. The range holds receivers or
+/// channels of one type; which of the ready ones is chosen is random.
+///
+/// Result, throws, cancel  as for select and recv(); of an empty range it waits until it is cancelled.
+/// Cost     allocates two arrays; n log n to park.
+template <std::ranges::input_range Range>
+[[nodiscard]] auto select_range(Range&& receivers)
+{
+    using handle = std::remove_cvref_t<std::ranges::range_reference_t<Range>>;
+    using value = typename handle::value_type;
+    std::vector<detail::recv_operation<value>> cases;
+    if constexpr (std::ranges::sized_range<Range>)
+        cases.reserve(std::ranges::size(receivers));
+    for (auto&& from : receivers)
+        cases.push_back(from.recv());
+    return detail::select_range_operation<value>{std::move(cases)};
+}
+
+}  // namespace leat

@@ -1,0 +1,57 @@
+#include <leat/detail/channel_core.hpp>
+
+#include <leat/error.hpp>
+
+namespace leat::detail {
+namespace {
+
+/// How many waiters are woken for each time that the lock is taken.
+constexpr int wakes_per_lock = 32;
+
+}  // namespace
+
+void throw_bad_capacity()
+{
+    throw usage_error{"leat: the capacity of a channel is a number of values that fits into memory, and not "
+                      "negative; for a channel without bound, say leat::unbounded"};
+}
+
+void channel_base::close() noexcept
+{
+    bool more = true;
+    while (more) {
+        wake_list wakes;
+        {
+            std::lock_guard hold{lock};
+            closed_ = true;
+            int room = wakes_per_lock;
+            for (waiter_list* queue : {&receivers, &senders})
+                while (room > 0) {
+                    auto* const won = static_cast<channel_waiter*>(queue->win_front(wakes));
+                    if (won == nullptr)
+                        break;
+                    won->result = channel_waiter::outcome::closed;
+                    won->attached = false;
+                    --waiting_;
+                    --room;
+                }
+            more = room == 0;
+        }
+        wakes.flush(current_turn());
+    }
+}
+
+void channel_base::last_handle_gone() noexcept
+{
+    close();
+    bool dead = false;
+    {
+        std::lock_guard hold{lock};
+        orphaned_ = true;
+        dead = waiting_ == 0;
+    }
+    if (dead)
+        destroy();
+}
+
+}  // namespace leat::detail

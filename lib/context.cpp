@@ -1,0 +1,725 @@
+#include <leat/context.hpp>
+#include <leat/spawn.hpp>
+
+#include <leat/detail/context_node.hpp>
+#include <leat/detail/frame_pool.hpp>
+
+#include <cstring>
+#include <functional>
+#include <mutex>
+#include <new>
+
+namespace leat {
+namespace detail {
+namespace {
+
+/// How many members of a list are told for each time that the lock is taken.
+constexpr int told_per_lock = 64;
+
+class never final : public stop_state {
+public:
+    constexpr never() noexcept = default;
+    void enroll(task_root& root) noexcept override
+    {
+        root.sched().unstoppable().enroll(root);
+    }
+    void expel(task_root& root) noexcept override
+    {
+        root.sched().unstoppable().expel(root);
+    }
+};
+constinit never nobody_stops;
+
+class background_context final : public context_node {
+public:
+    background_context() noexcept : context_node{nullptr, nullptr}
+    {
+    }
+
+private:
+    void destroy() noexcept override
+    {
+        std::terminate();
+    }
+};
+
+/// Storage without a destructor call: contexts may be held until after main.
+union background_holder {
+    background_holder() noexcept : node{}
+    {
+    }
+    ~background_holder()
+    {
+    }
+    background_context node;
+};
+
+class value_node final : public context_node {
+public:
+    value_node(context_node& parent, const void* key, std::shared_ptr<const void> value) noexcept
+        : context_node{&parent, parent.canceller()}, key_{key}, value_{std::move(value)}
+    {
+    }
+
+private:
+    const void* own_value(const void* key) const noexcept override
+    {
+        return key == key_ ? value_.get() : nullptr;
+    }
+    void destroy() noexcept override
+    {
+        delete this;
+    }
+
+    const void* key_;
+    std::shared_ptr<const void> value_;
+};
+
+/// Has its parent's values, and nobody to end it.
+class shielded_node final : public context_node {
+public:
+    explicit shielded_node(context_node* parent) noexcept : context_node{parent, nullptr}
+    {
+    }
+    /// For one that was made before its parent was to be kept alive.
+    void adopt_parent(context_node& parent) noexcept
+    {
+        parent.ref();
+        parent_ = &parent;
+    }
+
+private:
+    void destroy() noexcept override
+    {
+        delete this;
+    }
+};
+
+constinit node_registry::shard registry[node_registry::shards];
+
+}  // namespace
+
+stop_state& never_stopped() noexcept
+{
+    return nobody_stops;
+}
+
+context_node& background_node() noexcept
+{
+    static background_holder holder;
+    return holder.node;
+}
+
+void context_node::unref() noexcept
+{
+    context_node* node = this;
+    while (node != nullptr && node->refs_.fetch_sub(1, std::memory_order_acq_rel) == 1) {
+        context_node* const above = node->parent_;
+        node->destroy();
+        node = above;
+    }
+}
+
+const void* context_node::find(const void* key) const noexcept
+{
+    for (const context_node* node = this; node != nullptr; node = node->parent_)
+        if (const void* const value = node->own_value(key))
+            return value;
+    return nullptr;
+}
+
+node_registry::shard& node_registry::of(const cancel_node& node) noexcept
+{
+    return registry[(reinterpret_cast<std::uintptr_t>(&node) >> 8) % shards];
+}
+
+node_registry::shard& node_registry::at(std::size_t index) noexcept
+{
+    return registry[index];
+}
+
+void node_registry::add(cancel_node& node) noexcept
+{
+    shard& s = of(node);
+    std::lock_guard hold{s.lock};
+    s.nodes.push_back(node);
+}
+
+void node_registry::remove(cancel_node& node) noexcept
+{
+    shard& s = of(node);
+    std::lock_guard hold{s.lock};
+    s.nodes.remove(node);
+}
+
+cancel_node::cancel_node(context_node* parent, std::int64_t deadline) noexcept
+    : context_node{parent, this}, deadline_{deadline}
+{
+    links_[0].owner = links_[1].owner = this;
+}
+
+cancel_node* cancel_node::make(context_node* parent, std::int64_t deadline)
+{
+    cancel_node* const above = parent != nullptr ? parent->canceller() : nullptr;
+    if (above != nullptr && above->deadline_ < deadline)
+        deadline = above->deadline_;
+    cancel_node* node = nullptr;
+    try {
+        node = new (allocate_frame(sizeof(cancel_node))) cancel_node{parent, deadline};
+    } catch (...) {
+        if (parent != nullptr)
+            parent->unref();
+        throw;
+    }
+    if (above != nullptr) {
+        node->links_[0].above = above;  // kept alive by the reference to the parent
+        node->attach(node->links_[0]);
+    }
+    // A deadline that an ancestor has too is the ancestor's to watch.
+    if (deadline != timer_wheel::never && (above == nullptr || deadline < above->deadline_)) {
+        if (scheduler* const sched = ambient_scheduler())
+            node->watch(*sched, current_turn());
+        else
+            node->check_deadline();
+    }
+    return node;
+}
+
+void cancel_node::also_heed(cancel_node& other) noexcept
+{
+    other.ref();
+    links_[1].above = &other;
+    if (other.deadline_ < deadline_)
+        deadline_ = other.deadline_;
+    attach(links_[1]);
+}
+
+void cancel_node::attach(child_link& link) noexcept
+{
+    cancel_node& above = *link.above;
+    int ended = 0;
+    {
+        std::lock_guard hold{above.lock};
+        ended = above.error();
+        if (ended == 0)
+            above.children_.push_back(link);
+    }
+    if (ended != 0)
+        cancel(static_cast<errc>(ended), above.cause());
+}
+
+void cancel_node::follow(std::stop_token token)
+{
+    follows_.emplace(std::move(token), stopper{this});
+}
+
+cancel_node::~cancel_node()
+{
+    follows_.reset();
+    if (watched_ && shard != nullptr)
+        shard->disarm(*this);
+    if (listed_)
+        node_registry::remove(*this);
+    for (child_link& link : links_)
+        if (cancel_node* const above = link.above) {
+            std::lock_guard hold{above->lock};
+            if (link.linked())
+                above->children_.remove(link);
+        }
+    if (links_[1].above != nullptr)
+        links_[1].above->unref();
+    if (second_values_ != nullptr)
+        second_values_->unref();
+    while (context_callback* const left = callbacks_.pop_front())
+        left->drop();
+}
+
+void cancel_node::destroy() noexcept
+{
+    this->~cancel_node();
+    free_frame(this, sizeof(cancel_node));
+}
+
+void cancel_node::cancel(errc why, std::exception_ptr cause) noexcept
+{
+    if (!start_cancelling())
+        return;
+    ref();
+    cancel_node* work = this;
+    next_work_ = nullptr;
+    while (work != nullptr) {
+        cancel_node* const node = work;
+        work = node->next_work_;
+        node->end_this(why, cause, work);
+        node->unref();
+    }
+}
+
+void cancel_node::end_this(errc why, const std::exception_ptr& cause, cancel_node*& work) noexcept
+{
+    turn* const by = current_turn();
+    timer_shard* armed_at = nullptr;
+    {
+        std::lock_guard hold{lock};
+        cause_ = cause;
+        error_.store(static_cast<int>(why), std::memory_order_seq_cst);
+        armed_at = shard;
+    }
+    if (armed_at != nullptr)
+        armed_at->disarm(*this);
+    for (bool more = true; more;) {
+        wake_list wakes;
+        linked_list<context_callback> calls;
+        cancel_node* already[told_per_lock];  // cancelled by others; let go of without the lock
+        int others = 0;
+        int room = told_per_lock;
+        {
+            std::lock_guard hold{lock};
+            while (room > 0 && !waiters.empty() && waiters.win_front(wakes) != nullptr)
+                --room;
+            while (room > 0) {
+                task_root* const root = tasks_.pop_front();
+                if (root == nullptr)
+                    break;
+                stopped_.push_back(*root);
+                if (root->claim_for_context() == claim_result::won)
+                    wakes.push(*root);
+                --room;
+            }
+            while (room > 0) {
+                child_link* const link = children_.pop_front();
+                if (link == nullptr)
+                    break;
+                // A child that is being destroyed is left to its destructor.
+                if (link->owner->try_ref()) {
+                    if (link->owner->start_cancelling()) {
+                        link->owner->next_work_ = work;
+                        work = link->owner;
+                    } else {
+                        already[others++] = link->owner;
+                    }
+                }
+                --room;
+            }
+            while (room > 0) {
+                context_callback* const call = callbacks_.pop_front();
+                if (call == nullptr)
+                    break;
+                calls.push_back(*call);
+                --room;
+            }
+            more = room == 0;
+        }
+        wakes.flush(by);
+        while (context_callback* const call = calls.pop_front())
+            call->run(by);
+        while (others != 0)
+            already[--others]->unref();
+    }
+    std::stop_source* tokens = nullptr;
+    {
+        std::lock_guard hold{lock};
+        tokens = stop_source_.get();
+    }
+    if (tokens != nullptr)
+        tokens->request_stop();
+}
+
+bool cancel_node::ending() const noexcept
+{
+    for (const cancel_node* node = this; node != nullptr; node = node->links_[0].above) {
+        if (node->error() != 0)
+            return true;
+        if (node->links_[1].above != nullptr && node->links_[1].above->ending())
+            return true;
+    }
+    return false;
+}
+
+const void* cancel_node::own_value(const void* key) const noexcept
+{
+    if (second_values_ == nullptr)
+        return nullptr;
+    // The first parent's values come first.
+    if (const void* const value = parent_->find(key))
+        return value;
+    return second_values_->find(key);
+}
+
+void cancel_node::borrow_values(context_node& from) noexcept
+{
+    from.ref();
+    second_values_ = &from;
+}
+
+std::exception_ptr cancel_node::cause() const
+{
+    std::lock_guard hold{const_cast<spinlock&>(lock)};
+    return cause_;
+}
+
+void cancel_node::check_deadline() noexcept
+{
+    if (deadline_ != timer_wheel::never && error() == 0 && clock::now().time_since_epoch().count() >= deadline_)
+        cancel(errc::deadline_exceeded);
+}
+
+void cancel_node::watch(scheduler& sched, turn* by) noexcept
+{
+    if (deadline_ == timer_wheel::never)
+        return;
+    if (sched.now() >= deadline_) {
+        cancel(errc::deadline_exceeded);
+        return;
+    }
+    {
+        std::lock_guard hold{lock};
+        if (std::exchange(watched_, true) || error() != 0)
+            return;
+        shard = &sched.timers(by);
+    }
+    shard->arm(*this, deadline_, by);
+    // Ended meanwhile, before it could be disarmed?
+    if (error() != 0)
+        shard->disarm(*this);
+}
+
+std::stop_token cancel_node::token()
+{
+    auto fresh = std::make_unique<std::stop_source>();
+    std::stop_token token;
+    bool ended = false;
+    {
+        std::lock_guard hold{lock};
+        if (!stop_source_)
+            stop_source_ = std::move(fresh);
+        token = stop_source_->get_token();
+        ended = error() != 0;
+    }
+    if (ended)
+        stop_source_->request_stop();
+    return token;
+}
+
+bool cancel_node::add(context_callback& callback) noexcept
+{
+    std::lock_guard hold{lock};
+    if (error() != 0)
+        return false;
+    callbacks_.push_back(callback);
+    return true;
+}
+
+bool cancel_node::remove(context_callback& callback) noexcept
+{
+    std::lock_guard hold{lock};
+    if (!callback.linked())
+        return false;
+    callbacks_.remove(callback);
+    return true;
+}
+
+void cancel_node::enroll(task_root& root) noexcept
+{
+    bool list = false;
+    bool unwatched = false;
+    {
+        std::lock_guard hold{lock};
+        (error() == 0 ? tasks_ : stopped_).push_back(root);
+        list = !std::exchange(listed_, true);
+        unwatched = deadline_ != timer_wheel::never && !watched_;
+    }
+    if (list)
+        node_registry::add(*this);
+    if (unwatched)
+        watch(root.sched(), root.now);
+}
+
+void cancel_node::expel(task_root& root) noexcept
+{
+    std::lock_guard hold{lock};
+    if (root.linked())
+        linked_list<task_root>::remove(root);
+}
+
+void cancel_node::expired(expiry& out) noexcept
+{
+    if (try_ref())
+        out.call(*this);
+}
+
+void cancel_node::orphaned() noexcept
+{
+    shard = nullptr;
+}
+
+void cancel_node::fire(turn*) noexcept
+{
+    cancel(errc::deadline_exceeded);
+    unref();
+}
+
+void done_operation::prepare(turn& here) noexcept
+{
+    if (node_ != nullptr && here.sched != nullptr)
+        node_->watch(*here.sched, &here);
+}
+
+spinlock& done_operation::source() noexcept
+{
+    return node_ != nullptr ? node_->lock : alone_;
+}
+
+bool done_operation::try_complete(wake_list&) noexcept
+{
+    return node_ != nullptr && node_->error() != 0;
+}
+
+void done_operation::link() noexcept
+{
+    if (node_ != nullptr)
+        node_->waiters.push_back(*this);
+}
+
+void done_operation::unlink() noexcept
+{
+    if (node_ != nullptr)
+        node_->waiters.remove(*this);
+}
+
+context make_context(context_node* adopted) noexcept
+{
+    return context{adopted};
+}
+
+context_node* make_value_node(context_node& parent, const void* key, std::shared_ptr<const void> value)
+{
+    auto* const node = new value_node{parent, key, std::move(value)};
+    parent.ref();
+    return node;
+}
+
+namespace {
+
+cancellable_context as_cancellable(cancel_node* node)
+{
+    context handle = make_context(node);
+    return {handle, canceller{handle}};
+}
+
+context current_context()
+{
+    turn* const here = current_turn();
+    if (here == nullptr || here->root == nullptr)
+        return ambient_scheduler() != nullptr
+                   ? (ambient_scheduler()->root_context().ref(), make_context(&ambient_scheduler()->root_context()))
+                   : background();
+    here->root->own_context();
+    here->root->context().ref();
+    return make_context(&here->root->context());
+}
+
+}  // namespace
+}  // namespace detail
+
+context::context() noexcept : node_{&detail::background_node()}
+{
+    node_->ref();
+}
+
+context::context(std::stop_token token)
+{
+    detail::background_node().ref();
+    detail::cancel_node* const made = detail::cancel_node::make(&detail::background_node());
+    node_ = made;
+    try {
+        made->follow(std::move(token));
+    } catch (...) {
+        made->unref();
+        throw;
+    }
+}
+
+context::context(context&& other) noexcept : node_{std::exchange(other.node_, &detail::background_node())}
+{
+    other.node_->ref();
+}
+
+std::error_code context::error() const noexcept
+{
+    detail::cancel_node* const node = node_->canceller();
+    if (node == nullptr)
+        return {};
+    node->check_deadline();
+    const int code = node->error();
+    return code != 0 ? make_error_code(static_cast<errc>(code)) : std::error_code{};
+}
+
+std::exception_ptr context::cause() const
+{
+    const std::error_code why = error();
+    if (!why)
+        return nullptr;
+    if (std::exception_ptr given = node_->canceller()->cause())
+        return given;
+    return why == errc::deadline_exceeded ? std::make_exception_ptr(timed_out_error{})
+                                          : std::make_exception_ptr(cancelled_error{});
+}
+
+std::optional<clock::time_point> context::deadline() const noexcept
+{
+    const detail::cancel_node* const node = node_->canceller();
+    if (node == nullptr || node->deadline() == detail::timer_wheel::never)
+        return std::nullopt;
+    return clock::time_point{clock::duration{node->deadline()}};
+}
+
+std::stop_token context::stop_token() const
+{
+    detail::cancel_node* const node = node_->canceller();
+    return node != nullptr ? node->token() : std::stop_token{};
+}
+
+context background() noexcept
+{
+    return context{};
+}
+
+cancellable_context with_cancel(const context& parent)
+{
+    parent.node().ref();
+    return detail::as_cancellable(detail::cancel_node::make(&parent.node()));
+}
+
+cancellable_context with_cancel()
+{
+    return with_cancel(detail::current_context());
+}
+
+cancellable_context with_deadline(const context& parent, clock::time_point deadline)
+{
+    parent.node().ref();
+    return detail::as_cancellable(
+        detail::cancel_node::make(&parent.node(), deadline.time_since_epoch().count()));
+}
+
+cancellable_context with_deadline(clock::time_point deadline)
+{
+    return with_deadline(detail::current_context(), deadline);
+}
+
+cancellable_context with_timeout(const context& parent, clock::duration span)
+{
+    const clock::time_point now = clock::now();
+    // A span beyond the end of time is no limit.
+    return with_deadline(parent, span > clock::time_point::max() - now ? clock::time_point::max() : now + span);
+}
+
+cancellable_context with_timeout(clock::duration span)
+{
+    return with_timeout(detail::current_context(), span);
+}
+
+context without_cancel(const context& parent)
+{
+    auto* const node = new detail::shielded_node{&parent.node()};
+    parent.node().ref();
+    return detail::make_context(node);
+}
+
+cancellable_context merge(const context& first, const context& second)
+{
+    detail::context_node& a = first.node();
+    a.ref();
+    detail::cancel_node* const node = detail::cancel_node::make(&a);
+    if (detail::cancel_node* const other = second.node().canceller())
+        node->also_heed(*other);
+    node->borrow_values(second.node());
+    return detail::as_cancellable(node);
+}
+
+signal_error::signal_error(int number)
+    : std::runtime_error{"signal " + std::to_string(number) + " (" + ::strsignal(number) + ")"}, number_{number}
+{
+}
+
+// The function is kept as a prepared task, so that nothing is allocated when the context ends. The context
+// holds the state until it runs or drops it; the handle holds it too, and the context. The state holds
+// neither: a context that nobody can end any more may go.
+class after_func_handle::state final : public detail::context_callback {
+public:
+    state(detail::cancel_node* of, detail::shielded_node& under, detail::joinable_root& body) noexcept
+        : of_{of}, under_{under}, body_{&body}
+    {
+    }
+
+    void release() noexcept
+    {
+        if (holders_.fetch_sub(1, std::memory_order_acq_rel) == 1)
+            delete this;
+    }
+    void run(detail::turn* by) noexcept override
+    {
+        if (of_ != nullptr)
+            under_.adopt_parent(*of_);
+        std::exchange(body_, nullptr)->launch(by, false);
+        release();
+    }
+    void drop() noexcept override
+    {
+        detail::destroy_unlaunched(*std::exchange(body_, nullptr));
+        release();
+    }
+    bool stop() noexcept
+    {
+        if (of_ == nullptr || !of_->remove(*this))
+            return false;
+        drop();
+        return true;
+    }
+
+private:
+    detail::cancel_node* of_;
+    detail::shielded_node& under_;
+    detail::joinable_root* body_;
+    std::atomic<int> holders_{2};
+};
+
+after_func_handle::~after_func_handle()
+{
+    if (state_ != nullptr)
+        state_->release();
+}
+
+bool after_func_handle::stop() noexcept
+{
+    return state_ != nullptr && state_->stop();
+}
+
+after_func_handle detail::start_after_func(const leat::context& of, task<> body)
+{
+    spawn_site site = spawn_site::here({}, {});
+    auto* const under = new shielded_node{nullptr};
+    const leat::context keep = make_context(under);
+    site.context = under;
+    joinable_root* const root = prepare_spawn(site, std::move(body));
+    cancel_node* const node = of.node().canceller();
+    std::unique_ptr<after_func_handle::state> made;
+    try {
+        made = std::make_unique<after_func_handle::state>(node, *under, *root);
+    } catch (...) {
+        destroy_unlaunched(*root);
+        throw;
+    }
+    after_func_handle::state* const shared = made.release();
+    after_func_handle handle{shared, of};
+    if (node == nullptr)
+        shared->drop();
+    else if (!node->add(*shared))
+        shared->run(site.by);
+    else
+        node->watch(*site.sched, site.by);
+    return handle;
+}
+
+}  // namespace leat

@@ -1,0 +1,110 @@
+#include <leat/inspect.hpp>
+
+#include <leat/detail/context_node.hpp>
+
+#include "chain_reader.hpp"
+
+#include <algorithm>
+#include <ostream>
+#include <sstream>
+
+namespace leat {
+namespace detail {
+namespace {
+
+/// Deeper chains are cut short in reports.
+constexpr std::size_t longest_chain = 64;
+
+#if LEAT_REGISTRY
+inspect::frame_info describe_place(location place)
+{
+    return {place.function(), place.file(), place.line()};
+}
+#endif
+
+}  // namespace
+
+inspect::task_info chain_reader::read(task_root& root)
+{
+    inspect::task_info info;
+    info.id = root.id();
+    info.name = root.name();
+#if LEAT_REGISTRY
+    info.spawned_at = describe_place(root.spawned_at());
+#endif
+    task_root::word seen = root.word_.load(std::memory_order_acquire);
+    if ((seen == task_root::parked || seen == task_root::shielded) &&
+        root.word_.compare_exchange_strong(seen, task_root::inspected, std::memory_order_acq_rel)) {
+        info.parked = true;
+        try {
+            read_chain(root, info);
+        } catch (...) {
+            root.word_.store(seen, std::memory_order_seq_cst);
+            throw;
+        }
+        root.word_.store(seen, std::memory_order_seq_cst);
+    }
+    return info;
+}
+
+void chain_reader::read_chain(task_root& root, inspect::task_info& into)
+{
+#if LEAT_REGISTRY
+    into.waits_for = root.waits_for();
+    std::coroutine_handle<> frame = root.current;
+    while (frame && into.chain.size() < longest_chain) {
+        const promise_base& promise = promise_base::of(frame);
+        into.chain.push_back(describe_place(promise.where));
+        if (promise.awaiter == nullptr)
+            break;
+        frame = promise.awaiter->parent;
+    }
+#else
+    static_cast<void>(root);
+    static_cast<void>(into);
+#endif
+}
+
+}  // namespace detail
+
+namespace inspect {
+
+std::vector<task_info> tasks(const executor& of)
+{
+    std::vector<task_info> all;
+    detail::cancel_node::for_each_task([&](detail::task_root& root) {
+        if (&root.sched() == &of.sched())
+            all.push_back(detail::chain_reader::read(root));
+    });
+    std::sort(all.begin(), all.end(), [](const task_info& a, const task_info& b) { return a.id < b.id; });
+    return all;
+}
+
+void dump(std::ostream& to, const executor& of)
+{
+    for (const task_info& task : tasks(of)) {
+        to << "task " << task.id;
+        if (!task.name.empty())
+            to << " \"" << task.name << '"';
+        if (task.parked)
+            to << (task.waits_for.empty() ? " is parked" : " waits for: " + task.waits_for);
+        else
+            to << " is running or ready to run";
+        to << '\n';
+        if (!task.spawned_at.function.empty())
+            to << "    spawned in " << task.spawned_at.function << " (" << task.spawned_at.file << ':'
+               << task.spawned_at.line << ")\n";
+        for (const frame_info& frame : task.chain)
+            to << "    at " << frame.function << " (" << frame.file << ':' << frame.line << ")\n";
+    }
+}
+
+std::string report(const executor& of)
+{
+    std::ostringstream text;
+    dump(text, of);
+    return text.str();
+}
+
+}  // namespace inspect
+}  // namespace leat

@@ -1,0 +1,469 @@
+#include "pool.hpp"
+
+#include <leat/inspect.hpp>
+
+#include "cpu_count.hpp"
+#include "destroy_chain.hpp"
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <exception>
+#include <filesystem>
+#include <string>
+
+namespace leat::detail {
+namespace {
+
+constexpr std::chrono::milliseconds between_checks{5};
+constexpr std::chrono::seconds between_reports{5};
+
+runtime_options checked(runtime_options options)
+{
+    if (options.workers < 0 || options.workers > 4096)
+        throw usage_error{"leat: runtime_options::workers is the number of worker threads, or zero for the "
+                          "default; " +
+                          std::to_string(options.workers) + " is neither"};
+    if (options.blocking_threads <= 0)
+        throw usage_error{"leat: runtime_options::blocking_threads is at least one, or blocking() would never run"};
+    if (options.grace < std::chrono::nanoseconds::zero())
+        throw usage_error{"leat: runtime_options::grace is a span of time, and not negative"};
+    return options;
+}
+
+/// Threads of this process that are none of the given number; if there are any, a deadlock can not be proved.
+bool other_threads(std::size_t ours) noexcept
+{
+#if defined(__linux__)
+#if defined(__SANITIZE_THREAD__)
+    ++ours;
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+    ++ours;
+#endif
+#endif
+    std::error_code failed;
+    std::size_t all = 0;
+    for (std::filesystem::directory_iterator at{"/proc/self/task", failed}, end; !failed && at != end;
+         at.increment(failed))
+        ++all;
+    return failed || all > ours;
+#else
+    static_cast<void>(ours);
+    return true;
+#endif
+}
+
+}  // namespace
+
+pool::pool(runtime_options options) : options_{checked(std::move(options))},
+      blocking_{static_cast<std::size_t>(options_.blocking_threads)}
+{
+    const std::size_t count =
+        options_.workers != 0 ? static_cast<std::size_t>(options_.workers) : default_workers();
+    root_context_ = cancel_node::make(nullptr);
+    unstoppable_ = cancel_node::make(nullptr);
+    ids_outside_.store(count + 1, std::memory_order_relaxed);
+    id_step_ = count + 1;
+    idle_.reserve(count);
+    workers_.reserve(count);
+    for (std::size_t i = 0; i < count; ++i)
+        workers_.push_back(std::make_unique<worker>(*this, i, count));
+    try {
+        for (const auto& each : workers_)
+            each->thread_ = std::thread{[&w = *each] { w.run(); }};
+    } catch (...) {
+        end_workers();
+        root_context_->unref();
+        static_cast<cancel_node*>(unstoppable_)->unref();
+        throw;
+    }
+}
+
+pool::~pool()
+{
+    stop();
+    while (callers_outside_.load(std::memory_order_acquire) != 0)
+        std::this_thread::yield();
+    // The workers' timers go before the nodes: a context may outlive both.
+    workers_.clear();
+    root_context_->unref();
+    static_cast<cancel_node*>(unstoppable_)->unref();
+}
+
+// The task that is made ready keeps the pool alive until it has been queued, but perhaps not until the caller
+// has left; so callers from outside are counted, and the destructor waits for them.
+void pool::ready(task_root& root, turn* by) noexcept
+{
+    if (worker* const w = worker_of(by != nullptr ? by : current_turn()))
+        w->make_next(root);
+    else
+        inject(root);
+}
+
+void pool::ready_later(task_root& root, turn* by) noexcept
+{
+    if (worker* const w = worker_of(by != nullptr ? by : current_turn()))
+        w->make_last(root);
+    else
+        inject(root);
+}
+
+void pool::inject(task_root& root) noexcept
+{
+    callers_outside_.fetch_add(1, std::memory_order_acquire);
+    injected_.push(root);
+    notify_remote();
+    callers_outside_.fetch_sub(1, std::memory_order_release);
+}
+
+void pool::notify_local() noexcept
+{
+    if (sleepers_.load(std::memory_order_relaxed) != 0 && searching_.load(std::memory_order_relaxed) == 0)
+        wake_one();
+}
+
+void pool::notify_remote() noexcept
+{
+    if (searching_.load(std::memory_order_seq_cst) == 0 && sleepers_.load(std::memory_order_seq_cst) != 0)
+        wake_one();
+}
+
+void pool::wake_one() noexcept
+{
+    worker* chosen = nullptr;
+    bool in_reactor = false;
+    {
+        std::lock_guard hold{idle_lock_};
+        if (idle_.empty() || searching_.load(std::memory_order_seq_cst) != 0)
+            return;
+        // Who waits in the reactor is woken last: another would have to take its place.
+        auto at = idle_.end() - 1;
+        if ((*at)->in_reactor_ && idle_.size() > 1)
+            --at;
+        chosen = *at;
+        idle_.erase(at);
+        sleepers_.fetch_sub(1, std::memory_order_seq_cst);
+        searching_.fetch_add(1, std::memory_order_seq_cst);
+        in_reactor = chosen->in_reactor_;
+    }
+    // It may have woken by itself meanwhile; then the wake-up is one too many, which does no harm.
+    chosen->wake(in_reactor);
+}
+
+void pool::wake_all() noexcept
+{
+    std::lock_guard hold{idle_lock_};
+    for (worker* const each : idle_) {
+        searching_.fetch_add(1, std::memory_order_seq_cst);
+        each->wake(each->in_reactor_);
+    }
+    sleepers_.fetch_sub(static_cast<int>(idle_.size()), std::memory_order_seq_cst);
+    idle_.clear();
+}
+
+bool pool::any_queue_filled() const noexcept
+{
+    if (!injected_.empty())
+        return true;
+    return std::any_of(workers_.begin(), workers_.end(), [](const auto& w) { return !w->queue_.empty(); });
+}
+
+std::int64_t pool::earliest_deadline() const noexcept
+{
+    std::int64_t earliest = timer_wheel::never;
+    for (const auto& each : workers_)
+        earliest = std::min(earliest, each->timers_.earliest_hint());
+    return earliest;
+}
+
+std::size_t pool::armed_timers() const noexcept
+{
+    std::size_t armed = 0;
+    for (const auto& each : workers_)
+        armed += each->timers_.armed();
+    return armed;
+}
+
+std::uint64_t pool::total_turns() const noexcept
+{
+    std::uint64_t turns = 0;
+    for (const auto& each : workers_)
+        turns += each->turns_.load(std::memory_order_relaxed);
+    return turns;
+}
+
+void pool::task_created(turn* by) noexcept
+{
+    if (worker* const w = worker_of(by))
+        worker::add(w->created_);
+    else
+        created_outside_.fetch_add(1, std::memory_order_relaxed);
+}
+
+void pool::task_ended(turn* by) noexcept
+{
+    if (worker* const w = worker_of(by))
+        w->ended_.store(w->ended_.load(std::memory_order_relaxed) + 1, std::memory_order_release);
+    else
+        ended_outside_.fetch_add(1, std::memory_order_release);
+    if (draining_.load(std::memory_order_relaxed)) {
+        const std::lock_guard hold{stop_mutex_};
+        drained_.notify_all();
+    }
+}
+
+std::uint64_t pool::live() const noexcept
+{
+    // Ends are read first: a task that is created meanwhile is counted twice rather than not at all.
+    std::uint64_t ended = ended_outside_.load(std::memory_order_acquire);
+    for (const auto& each : workers_)
+        ended += each->ended_.load(std::memory_order_acquire);
+    std::uint64_t created = created_outside_.load(std::memory_order_acquire);
+    for (const auto& each : workers_)
+        created += each->created_.load(std::memory_order_acquire);
+    return created - ended;
+}
+
+std::int64_t pool::now() noexcept
+{
+    return std::chrono::duration_cast<std::chrono::nanoseconds>(
+               std::chrono::steady_clock::now().time_since_epoch())
+        .count();
+}
+
+timer_shard& pool::timers(turn* by) noexcept
+{
+    worker* const w = worker_of(by);
+    return w != nullptr ? w->timers_ : workers_.front()->timers_;
+}
+
+void pool::timer_armed(timer_shard&, std::int64_t, turn* by) noexcept
+{
+    // A worker looks at its own timers before it sleeps. From elsewhere, somebody has to look again.
+    if (worker_of(by) == nullptr)
+        wake_all();
+}
+
+std::uint64_t pool::new_id(turn* by) noexcept
+{
+    if (worker_of(by) != nullptr) {
+        // Larger than its parent's, wherever that was made: the end destroys tasks in the order of their ids.
+        const std::uint64_t parent = by->root != nullptr ? by->root->id() : 0;
+        if (parent > by->next_id)
+            by->next_id += (parent - by->next_id + by->id_step - 1) / by->id_step * by->id_step;
+        return by->next_id += by->id_step;
+    }
+    return ids_outside_.fetch_add(id_step_, std::memory_order_relaxed);
+}
+
+void pool::unhandled(task_root& root, std::exception_ptr thrown) noexcept
+{
+    try {
+        std::string report = "leat: a detached task failed with " + describe(thrown) + "\n  task " +
+                             std::to_string(root.id());
+        if (!root.name().empty())
+            report += " \"" + std::string{root.name()} + "\"";
+#if LEAT_REGISTRY
+        const location place = root.spawned_at();
+        report += std::string{", spawned in "} + place.function() + " (" + place.file() + ":" +
+                  std::to_string(place.line()) + ")";
+#endif
+        if (options_.on_unhandled) {
+            options_.on_unhandled({thrown, report});
+            return;
+        }
+        std::fprintf(stderr, "%s\n", report.c_str());
+    } catch (...) {
+        std::fputs("leat: a detached task failed, and so did reporting it\n", stderr);
+    }
+    std::terminate();
+}
+
+void pool::report_handler(std::exception_ptr thrown) noexcept
+{
+    try {
+        const std::string report = "leat: a completion handler of Asio threw " + describe(thrown);
+        if (options_.on_unhandled) {
+            options_.on_unhandled({thrown, report});
+            return;
+        }
+        std::fprintf(stderr, "%s\n", report.c_str());
+    } catch (...) {
+    }
+    std::terminate();
+}
+
+/// With the reactor's role, after some rest.
+void pool::look_for_deadlock(worker& by) noexcept
+{
+    const std::uint64_t turns = total_turns();
+    if (!options_.detect_deadlock || draining_.load(std::memory_order_relaxed))
+        return;
+    if (sleepers_.load(std::memory_order_seq_cst) != static_cast<int>(workers_.size()) || any_queue_filled() ||
+        armed_timers() != 0 || blocking_.outstanding() != 0 || !reactor_.quiet())
+        return;
+    const auto waiting = static_cast<std::size_t>(blocked_on_.load(std::memory_order_seq_cst));
+    deadlock_checked_at_.store(turns, std::memory_order_relaxed);
+    if (waiting == 0 || live() == 0 || turns != total_turns() ||
+        other_threads(workers_.size() + blocking_.threads() + waiting))
+        return;
+    if (by.slot_ != nullptr)
+        return;
+    try {
+        std::unique_lock hold{stop_mutex_};
+        if (deadlock_report_.empty()) {
+            hold.unlock();
+            std::string report = "every task waits for another\n" + inspect::report(executor{*this});
+            hold.lock();
+            deadlock_report_ = std::move(report);
+            hold.unlock();
+            // Everybody is told to give up.
+            root_context_->canceller()->cancel(errc::cancelled);
+        } else {
+            // They were told, and those who are left are deaf. They would wait for ever.
+            hold.unlock();
+            std::vector<task_root*> left;
+            claim_parked(left);
+            destroy_all(left);
+        }
+    } catch (...) {
+        std::terminate();
+    }
+}
+
+std::string pool::deadlock() const
+{
+    const std::lock_guard hold{stop_mutex_};
+    return deadlock_report_;
+}
+
+bool pool::wait_until_empty(std::chrono::nanoseconds grace) noexcept
+{
+    const auto until = std::chrono::steady_clock::now() + grace;
+    std::unique_lock hold{stop_mutex_};
+    draining_.store(true, std::memory_order_seq_cst);
+    while (live() != 0) {
+        const auto now = std::chrono::steady_clock::now();
+        if (now >= until)
+            return false;
+        // A task that ended just before draining_ was raised has told nobody, hence the bound.
+        drained_.wait_until(hold, std::min<std::chrono::steady_clock::time_point>(now + between_checks, until));
+    }
+    return true;
+}
+
+void pool::end_workers() noexcept
+{
+    ending_.store(true, std::memory_order_seq_cst);
+    auto next_report = std::chrono::steady_clock::now() + between_reports;
+    for (const auto& each : workers_) {
+        if (!each->thread_.joinable())
+            continue;
+        while (!each->exited_.load(std::memory_order_acquire)) {
+            wake_all();
+            std::this_thread::sleep_for(std::chrono::microseconds{50});
+            if (std::chrono::steady_clock::now() >= next_report) {
+                next_report += between_reports;
+                std::fprintf(stderr, "leat: the end of the runtime waits for worker %zu, in which a task runs "
+                                     "without ever waiting\n",
+                             each->index_);
+            }
+        }
+        each->thread_.join();
+    }
+}
+
+void pool::claim_parked(std::vector<task_root*>& into)
+{
+    cancel_node::for_each_task([&](task_root& root) {
+        if (&root.sched() == this && root.claim_for_shutdown() != claim_result::lost)
+            into.push_back(&root);
+    });
+}
+
+// The youngest first: a child refers to its parent's frame, never the other way round.
+void pool::destroy_all(std::vector<task_root*>& left) noexcept
+{
+    std::sort(left.begin(), left.end(), [](const task_root* a, const task_root* b) { return a->id() > b->id(); });
+    for (task_root* const root : left)
+        destroy_chain(*root);
+}
+
+// Whatever is left is parked, or lies in a queue. All are claimed before the first is destroyed, so that none
+// can wake another. What destructors spawn is found in the next round.
+void pool::destroy_left() noexcept
+{
+    for (;;) {
+        std::vector<task_root*> left;
+        const auto drain = [&](auto take) {
+            std::array<task_root*, 64> some;
+            while (const auto count = take(some.data()))
+                left.insert(left.end(), some.begin(), some.begin() + static_cast<std::ptrdiff_t>(count));
+        };
+        for (const auto& each : workers_) {
+            if (task_root* const root = std::exchange(each->slot_, nullptr))
+                left.push_back(root);
+            left.insert(left.end(), each->batch_.begin() + each->batch_at_, each->batch_.begin() + each->batch_end_);
+            each->batch_at_ = each->batch_end_ = 0;
+            drain([&](task_root** into) { return each->queue_.take(into, 64); });
+        }
+        drain([&](task_root** into) { return injected_.take(into, 64); });
+        claim_parked(left);
+        if (left.empty())
+            return;
+        destroy_all(left);
+    }
+}
+
+void pool::stop() noexcept
+{
+    if (worker_of(current_turn()) != nullptr) {
+        static_cast<cancel_node*>(root_context_->canceller())->cancel(errc::cancelled);
+        return;
+    }
+    {
+        std::lock_guard hold{stop_mutex_};
+        if (std::exchange(stopped_, true))
+            return;
+    }
+    root_context_->canceller()->cancel(errc::cancelled);
+    if (!wait_until_empty(options_.grace)) {
+        try {
+            const std::string report = "leat: " + std::to_string(live()) +
+                                       " task(s) have not ended although they were cancelled\n" +
+                                       inspect::report(executor{*this});
+            if (options_.on_stuck)
+                options_.on_stuck(report);
+            else
+                std::fprintf(stderr, "%s", report.c_str());
+        } catch (...) {
+            std::fputs("leat: tasks have not ended although they were cancelled\n", stderr);
+        }
+    }
+    blocking_.stop();
+    end_workers();
+    destroy_left();
+}
+
+runtime_metrics pool::metrics()
+{
+    runtime_metrics all;
+    all.workers = workers_.size();
+    all.live_tasks = static_cast<std::size_t>(live());
+    all.spawned = created_outside_.load(std::memory_order_relaxed);
+    for (const auto& each : workers_) {
+        all.spawned += each->created_.load(std::memory_order_relaxed);
+        all.turns += each->turns_.load(std::memory_order_relaxed);
+        all.steals += each->steals_.load(std::memory_order_relaxed);
+        all.sleeps += each->sleeps_.load(std::memory_order_relaxed);
+        all.queued += each->queue_.length();
+    }
+    all.queued += injected_.length();
+    all.armed_timers = armed_timers();
+    all.blocking_threads = blocking_.threads();
+    all.blocking_queued = blocking_.waiting();
+    return all;
+}
+
+}  // namespace leat::detail

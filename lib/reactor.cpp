@@ -1,0 +1,44 @@
+#include "reactor.hpp"
+
+#include <asio/executor_work_guard.hpp>
+#include <asio/post.hpp>
+
+#include <chrono>
+
+namespace leat::detail {
+
+std::size_t reactor::poll()
+{
+    const std::size_t ran = io_.poll();
+    if (io_.stopped())
+        io_.restart();
+    return ran;
+}
+
+void reactor::wait(std::int64_t nanoseconds)
+{
+    // Without work the context would not wait; but a thread that is no worker may start some.
+    const auto work = asio::make_work_guard(io_);
+    if (nanoseconds < 0)
+        io_.run_one();
+    else
+        io_.run_one_for(std::chrono::nanoseconds{nanoseconds});
+    if (io_.stopped())
+        io_.restart();
+}
+
+bool reactor::quiet()
+{
+    io_.poll();
+    const bool none = io_.stopped();
+    if (none)
+        io_.restart();
+    return none;
+}
+
+void reactor::interrupt()
+{
+    asio::post(io_, [] {});
+}
+
+}  // namespace leat::detail

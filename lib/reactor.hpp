@@ -1,0 +1,48 @@
+// The pool's view of Asio: an io_context without a thread of its own. At any time at most one worker, the one
+// that holds the role, polls it or waits in it; the handlers run on that worker.
+#pragma once
+
+#include <asio/io_context.hpp>
+
+#include <atomic>
+#include <cstdint>
+
+namespace leat::detail {
+
+class reactor {
+public:
+    reactor() = default;
+
+    asio::io_context& context() noexcept
+    {
+        return io_;
+    }
+
+    /// Becomes the one who may poll and wait.
+    [[nodiscard]] bool try_take_role() noexcept
+    {
+        return !taken_.load(std::memory_order_relaxed) && !taken_.exchange(true, std::memory_order_acquire);
+    }
+    void give_role_back() noexcept
+    {
+        taken_.store(false, std::memory_order_release);
+    }
+
+    // With the role.
+
+    /// Runs what is ready; returns how many handlers ran.
+    std::size_t poll();
+    /// Waits for something to happen, until `deadline` nanoseconds from now; forever if negative.
+    void wait(std::int64_t nanoseconds);
+    /// Whether no operation is under way. Exact only while nobody can start one.
+    bool quiet();
+
+    /// Makes wait() return. Any thread.
+    void interrupt();
+
+private:
+    asio::io_context io_{1};
+    std::atomic<bool> taken_{false};
+};
+
+}  // namespace leat::detail

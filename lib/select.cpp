@@ -1,0 +1,168 @@
+#include <leat/detail/select_core.hpp>
+
+#include <leat/detail/operation.hpp>
+
+#include <algorithm>
+#include <functional>
+#include <utility>
+
+namespace leat::detail {
+
+/// Tries the cases, in order or in random order, until one completes.
+template <class Try>
+bool select_core::try_each(Try attempt) noexcept
+{
+    for (std::size_t i = 0; i < count_; ++i)
+        slots_[i].order = static_cast<std::uint32_t>(i);
+    turn& here = *root_.now;
+    for (std::size_t left = count_; left != 0; --left) {
+        // Fisher and Yates, as far as it is needed.
+        const std::size_t place = count_ - left;
+        if (!biased_)
+            std::swap(slots_[place].order, slots_[place + here.choose(static_cast<std::uint32_t>(left))].order);
+        const std::size_t candidate = slots_[place].order;
+        if (slots_[candidate].what != nullptr && attempt(slots_[candidate])) {
+            chosen_ = candidate;
+            return true;
+        }
+    }
+    return false;
+}
+
+void select_core::refuse() noexcept
+{
+    for (std::size_t i = 0; i < count_; ++i)
+        if (slots_[i].what != nullptr && slots_[i].what->ends_with_context()) {
+            chosen_ = i;
+            state_ = state::complete;
+            return;
+        }
+    state_ = state::refused;
+}
+
+bool select_core::start() noexcept
+{
+    if (root_.stop_requested()) {
+        refuse();
+        return true;
+    }
+    for (std::size_t i = 0; i < count_; ++i)
+        if (slots_[i].what != nullptr)
+            slots_[i].source = &slots_[i].what->source();
+    if (!try_alone()) {
+        if (fallback_ == none)
+            return false;
+        chosen_ = fallback_;
+    }
+    state_ = state::complete;
+    return --root_.now->budget > 0;
+}
+
+bool select_core::try_alone() noexcept
+{
+    return try_each([&](select_slot& slot) noexcept {
+        wake_list wakes;
+        slot.source->lock();
+        const bool done = slot.what->try_complete(wakes);
+        slot.source->unlock();
+        wakes.flush(root_.now);
+        return done;
+    });
+}
+
+bool select_core::try_locked(wake_list& wakes) noexcept
+{
+    return try_each([&](select_slot& slot) noexcept { return slot.what->try_complete(wakes); });
+}
+
+std::size_t select_core::lock_all() noexcept
+{
+    std::size_t locks = 0;
+    for (std::size_t i = 0; i < count_; ++i)
+        if (slots_[i].what != nullptr)
+            locks_[locks++] = slots_[i].source;
+    std::sort(locks_, locks_ + locks, std::less<>{});
+    locks = static_cast<std::size_t>(std::unique(locks_, locks_ + locks) - locks_);
+    for (std::size_t i = 0; i < locks; ++i)
+        locks_[i]->lock();
+    return locks;
+}
+
+// From the first unlock on, the task may be claimed, and resumed elsewhere; but it can not get past the locks
+// that are still held here. After the last one nothing is touched.
+void select_core::unlock_all(std::size_t locks) noexcept
+{
+    while (locks != 0)
+        locks_[--locks]->unlock();
+}
+
+bool select_core::suspend(std::coroutine_handle<> frame) noexcept
+{
+    root_.current = frame;
+    root_.now->left = true;
+    if (state_ == state::complete) {
+        yield_turn(root_);
+        return true;
+    }
+    root_.enroll();
+    const std::size_t locks = lock_all();
+    wake_list wakes;
+    if (try_locked(wakes)) {
+        unlock_all(locks);
+        wakes.flush(root_.now);
+        state_ = state::complete;
+        return false;
+    }
+    state_ = state::parked;
+    root_.waits_for("select");
+    switch (root_.prepare_park()) {
+    case park_result::parked:
+        for (std::size_t i = 0; i < count_; ++i)
+            if (slots_[i].what != nullptr) {
+                slots_[i].linked = true;
+                slots_[i].what->link();
+            }
+        break;
+    case park_result::claimed: break;
+    case park_result::refused:
+        unlock_all(locks);
+        refuse();
+        return false;
+    }
+    unlock_all(locks);
+    return true;
+}
+
+void select_core::unlink_all() noexcept
+{
+    for (std::size_t i = 0; i < count_; ++i) {
+        select_slot& slot = slots_[i];
+        if (slot.what == nullptr || i == chosen_)
+            continue;
+        slot.source->lock();
+        if (slot.linked)
+            slot.what->unlink();
+        slot.source->unlock();
+        if (slot.linked)
+            slot.what->unlinked();
+    }
+}
+
+std::size_t select_core::finish()
+{
+    if (state_ == state::parked) {
+        const task_root::word winner = root_.finish_park();
+        for (std::size_t i = 0; i < count_; ++i)
+            if (slots_[i].what != nullptr && winner == reinterpret_cast<task_root::word>(slots_[i].what))
+                chosen_ = i;
+        state_ = state::complete;
+        unlink_all();
+        if (chosen_ == none)
+            refuse();
+    }
+    if (state_ == state::refused)
+        throw_stopped(root_);
+    return chosen_;
+}
+
+}  // namespace leat::detail

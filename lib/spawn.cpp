@@ -1,0 +1,189 @@
+#include <leat/spawn.hpp>
+
+#include <leat/detail/context_node.hpp>
+
+#include "destroy_chain.hpp"
+
+#include <mutex>
+
+namespace leat::detail {
+
+spawn_site spawn_site::here(const spawn_options& options, location place)
+{
+    turn* const by = current_turn();
+    scheduler* const sched = ambient_scheduler();
+    if (sched == nullptr)
+        throw usage_error{"leat: spawn() outside of every task; use runtime::spawn, world::spawn or leat::run"};
+    spawn_site site;
+    site.sched = sched;
+    site.by = by;
+    site.name = options.name;
+    site.place = place;
+    if (options.context.get() != nullptr) {
+        site.context = &options.context.get()->node();
+    } else if (by != nullptr && by->root != nullptr) {
+        // What the new task inherits has to be what cancelling the running one cancels.
+        by->root->own_context();
+        site.context = &by->root->context();
+    } else {
+        site.context = &sched->root_context();
+    }
+    return site;
+}
+
+joinable_root::joinable_root(const spawn_site& site)
+    : task_root{*site.sched, *site.context, site.context->stop(), site.sched->new_id(site.by)},
+      scope_{site.scope},
+      // The scheduler's own context and that of a group outlive their tasks.
+      counted_context_{site.scope == nullptr && site.context != &site.sched->root_context()}
+{
+#if LEAT_REGISTRY
+    place_ = site.place;
+#endif
+    set_name(site.name);
+    if (counted_context_)
+        context_->ref();
+}
+
+joinable_root::~joinable_root()
+{
+    if (counted_context_)
+        context_->unref();
+}
+
+void discard_root(joinable_root& root) noexcept
+{
+    delete &root;
+}
+
+void destroy_unlaunched(joinable_root& root) noexcept
+{
+    root.current.destroy();
+    discard_root(root);
+}
+
+void joinable_root::launch(turn* by, bool with_handle) noexcept
+{
+    if (with_handle)
+        holders_.store(2, std::memory_order_relaxed);
+    scheduler& where = sched();
+    where.task_created(by);
+    where.ready_later(*this, by);
+}
+
+void joinable_root::own_context()
+{
+    if (own_ != nullptr || holders_.load(std::memory_order_acquire) == 1)
+        return;
+    context_->ref();
+    cancel_node* const node = cancel_node::make(context_);
+    leave_context();
+    bool cancelled = false;
+    {
+        std::lock_guard hold{join_lock};
+        own_ = node;
+        cancelled = cancel_requested_.exchange(false, std::memory_order_seq_cst);
+    }
+    if (counted_context_)
+        context_->unref();
+    counted_context_ = true;
+    exchange_context(*node);
+    if (cancelled)
+        node->cancel(errc::cancelled);
+}
+
+void joinable_root::cancel() noexcept
+{
+    cancel_node* node = nullptr;
+    bool won = false;
+    {
+        std::lock_guard hold{join_lock};
+        if (done())
+            return;
+        if (own_ != nullptr) {
+            node = own_;
+            node->ref();
+        } else {
+            cancel_requested_.store(true, std::memory_order_seq_cst);
+            won = claim_for_context() == claim_result::won;
+        }
+    }
+    if (won)
+        sched().ready(*this, current_turn());
+    if (node != nullptr) {
+        node->cancel(errc::cancelled);
+        node->unref();
+    }
+}
+
+void joinable_root::finished(turn& here) noexcept
+{
+    const std::coroutine_handle<> frame = current;
+    keep_result(promise_base::of(frame));
+    // Before the frame goes, so that the context's end is judged at the task's.
+    const bool stopped = stop_requested();
+    frame.destroy();
+    end(&here, stopped);
+}
+
+void joinable_root::abandoned() noexcept
+{
+    end(nullptr, true);
+}
+
+void joinable_root::end(turn* by, bool stopped) noexcept
+{
+    destroy_callable();
+    leave_context();
+    std::exception_ptr thrown = failure();
+    scheduler& where = sched();
+    where.task_ended(by);
+    if (scope_ != nullptr) {
+        observed_ = true;
+        scope_->child_ended(*this, std::move(thrown), stopped, by);
+        thrown = nullptr;
+    }
+    wake_list wakes;
+    {
+        std::lock_guard hold{join_lock};
+        done_.store(true, std::memory_order_release);
+        own_ = nullptr;
+        while (joiners.win_front(wakes) != nullptr) {
+        }
+    }
+    wakes.flush(by);
+    release();
+}
+
+void joinable_root::drop_handle() noexcept
+{
+    release();
+}
+
+// The last holder frees the block. If nobody has seen a failure, nobody will: it is reported, unless it is
+// a cancellation.
+void joinable_root::release() noexcept
+{
+    if (holders_.load(std::memory_order_acquire) != 1 &&
+        holders_.fetch_sub(1, std::memory_order_acq_rel) != 1)
+        return;
+    if (const std::exception_ptr thrown = observed_ ? nullptr : failure()) {
+        bool is_order = false;
+        try {
+            std::rethrow_exception(thrown);
+        } catch (const cancelled_error&) {
+            is_order = true;
+        } catch (...) {
+        }
+        if (!is_order)
+            sched().unhandled(*this, thrown);
+    }
+    delete this;
+}
+
+void throw_empty_handle()
+{
+    throw usage_error{"leat: an empty join_handle was awaited; moving or detaching a handle empties it"};
+}
+
+}  // namespace leat::detail
