@@ -42,16 +42,16 @@ void worker::run() noexcept
 {
     set_current_turn(this);
     while (!pool_.ending_.load(std::memory_order_relaxed)) {
-        task_root* root = next_local();
-        if (root == nullptr)
-            root = find_work();
-        if (root == nullptr) {
+        task_root* picked = next_local();
+        if (picked == nullptr)
+            picked = find_work();
+        if (picked == nullptr) {
             sleep();
             continue;
         }
         stop_searching();
         turns_.store(turns_.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
-        run_turn(*this, *root);
+        run_turn(*this, *picked);
     }
     stop_searching();
     flush_frames();
@@ -59,19 +59,19 @@ void worker::run() noexcept
     exited_.store(true, std::memory_order_release);
 }
 
-void worker::make_next(task_root& root) noexcept
+void worker::make_next(task_root& picked) noexcept
 {
-    if (task_root* const before = std::exchange(slot_, &root))
+    if (task_root* const before = std::exchange(slot_, &picked))
         make_last(*before);
 }
 
-void worker::make_last(task_root& root) noexcept
+void worker::make_last(task_root& picked) noexcept
 {
-    if (!queue_.push(root)) {
+    if (!queue_.push(picked)) {
         // Half of the queue, and this one, go where everybody looks.
         std::array<task_root*, run_queue::size / 2 + 1> over;
         std::uint32_t count = queue_.take(over.data(), run_queue::size / 2);
-        over[count++] = &root;
+        over[count++] = &picked;
         pool_.injected_.push(over.data(), count);
     }
     pool_.notify_local();
@@ -82,8 +82,8 @@ task_root* worker::next_local() noexcept
     if (--looks_in_ == 0) [[unlikely]] {
         looks_in_ = turns_between_looks;
         look_around(false);
-        if (task_root* const root = take_injected())
-            return root;
+        if (task_root* const picked = take_injected())
+            return picked;
     }
     if (slot_ != nullptr) {
         if (++slot_streak_ <= slot_streak_limit)
@@ -137,10 +137,10 @@ bool worker::look_around(bool at_reactor) noexcept
 task_root* worker::find_work() noexcept
 {
     if (look_around(true))
-        if (task_root* const root = next_local())
-            return root;
-    if (task_root* const root = take_injected())
-        return root;
+        if (task_root* const picked = next_local())
+            return picked;
+    if (task_root* const picked = take_injected())
+        return picked;
     if (pool_.workers_.size() == 1)
         return nullptr;
     if (!searching_) {
@@ -151,10 +151,10 @@ task_root* worker::find_work() noexcept
         pool_.searching_.fetch_add(1, std::memory_order_seq_cst);
     }
     for (int round = 0; round < search_rounds; ++round) {
-        if (task_root* const root = steal())
-            return root;
-        if (task_root* const root = take_injected())
-            return root;
+        if (task_root* const picked = steal())
+            return picked;
+        if (task_root* const picked = take_injected())
+            return picked;
         if (slot_ != nullptr || pool_.ending_.load(std::memory_order_relaxed))
             return next_local();
         for (int i = 0; i < pauses_between_rounds; ++i)
@@ -251,8 +251,8 @@ void worker::sleep_on_futex() noexcept
     const std::int64_t deadline = timers_.earliest_hint();
     if (deadline == timer_wheel::never)
         parker_.wait(-1);
-    else if (const std::int64_t left = deadline - pool_.now(); left > 0)
-        parker_.wait(left);
+    else if (const std::int64_t remaining = deadline - pool_.now(); remaining > 0)
+        parker_.wait(remaining);
 }
 
 void worker::sleep_in_reactor() noexcept

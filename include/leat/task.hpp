@@ -299,7 +299,7 @@ public:
     {
         this->stand_at(here);
         using type = std::remove_cvref_t<A>;
-        task_root& root = *this->root;
+        task_root& runs_in = *this->root;
         if constexpr (is_task<type>) {
             static_assert(!std::is_lvalue_reference_v<A>,
                           "leat: a task is awaited once and consumed by it: co_await std::move(t)");
@@ -312,13 +312,13 @@ public:
                               "leat: a task is awaited once and consumed by it: as_result(std::move(t))");
                 return start<typename inner_type::value_type, false>(awaited.take());
             } else if constexpr (operation<inner_type>)
-                return operation_awaiter<inner_type, false>{awaited.take(), root};
+                return operation_awaiter<inner_type, false>{awaited.take(), runs_in};
             else
-                return std::forward<inner>(awaited.take()).await_result_in(root);
+                return std::forward<inner>(awaited.take()).await_result_in(runs_in);
         } else if constexpr (operation<type>) {
-            return operation_awaiter<type, true>{awaited, root};
+            return operation_awaiter<type, true>{awaited, runs_in};
         } else if constexpr (awaited_in_root<A>) {
-            return std::forward<A>(awaited).await_in(root);
+            return std::forward<A>(awaited).await_in(runs_in);
         } else if constexpr (is_awaitable_value<type>) {
             return ready_awaiter<type>{std::forward<A>(awaited)};
         } else if constexpr (std::is_same_v<type, std::suspend_never>) {

@@ -19,16 +19,14 @@ class linked_list {
     using link = list_link<Tag>;
 
 public:
-    constexpr linked_list() noexcept
-    {
-        head_.prev = head_.next = &head_;
-    }
+    // The head is tied to itself when it is first used: g++ 12 gets constants wrong that point to themselves.
+    constexpr linked_list() noexcept = default;
     linked_list(const linked_list&) = delete;
     linked_list& operator=(const linked_list&) = delete;
 
     bool empty() const noexcept
     {
-        return head_.next == &head_;
+        return head_.next == nullptr || head_.next == &head_;
     }
     T* front() const noexcept
     {
@@ -43,6 +41,8 @@ public:
     void push_back(T& node) noexcept
     {
         link& l = node;
+        if (head_.next == nullptr)
+            head_.prev = head_.next = &head_;
         l.prev = head_.prev;
         l.next = &head_;
         head_.prev->next = &l;
