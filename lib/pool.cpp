@@ -82,6 +82,11 @@ pool::pool(runtime_options options) : options_{checked(std::move(options))},
 
 pool::~pool()
 {
+    if (worker_of(current_turn()) != nullptr) {
+        std::fputs("leat: a runtime was destroyed in one of its own tasks, which it would have to wait for\n",
+                   stderr);
+        std::terminate();
+    }
     stop();
     while (callers_outside_.load(std::memory_order_acquire) != 0)
         std::this_thread::yield();

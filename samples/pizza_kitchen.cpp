@@ -15,8 +15,8 @@
 // Run it with   ./dev run pizza_kitchen
 // It prints each pizza as it is served, out of order, since baking takes 0.1 to 1 s:
 //
-//     0.80 s  pizza 1, baked for 0.70 s
-//     1.00 s  pizza 4, baked for 0.20 s
+//     0.41 s  pizza 3, baked for 0.11 s
+//     0.56 s  pizza 4, baked for 0.15 s
 //     ...
 //     everybody has gone home; 8 pizzas were served
 
@@ -38,7 +38,7 @@ struct pizza {
 
 leat::task<> take_orders(leat::sender<pizza> orders)
 {
-    std::mt19937 dice{2};
+    std::mt19937 dice{2153};
     for (int number = 1; number <= 8; ++number) {
         const pizza ordered{number, 100ms + dice() % 91 * 10ms};
         co_await leat::sleep_for(100ms);

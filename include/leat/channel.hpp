@@ -33,7 +33,7 @@ using received = std::conditional_t<std::is_void_v<T>, bool, std::optional<T>>;
 
 /// Receives one value.
 template <class T>
-class recv_operation : public channel_receiver<item_of<T>> {
+class recv_operation final : public channel_receiver<item_of<T>> {
     using core = channel_core<item_of<T>>;
     using outcome = channel_waiter::outcome;
 
@@ -101,7 +101,7 @@ private:
 /// Sends one value: the caller's own object, which is moved from only once the send is certain, or a copy
 /// that the operation keeps.
 template <class T, bool Owned>
-class send_operation : public channel_sender<item_of<T>> {
+class send_operation final : public channel_sender<item_of<T>> {
     using core = channel_core<item_of<T>>;
     using outcome = channel_waiter::outcome;
     static constexpr bool boxed = channel_item<T>::boxed;

@@ -42,7 +42,7 @@ namespace detail {
 
 /// Waits for a context to end. Heeds it even if it is the task's own: then this is ready instead of the
 /// task being thrown at.
-class done_operation : public waiter {
+class done_operation final : public waiter {
 public:
     using value_type = void;
 
@@ -396,6 +396,17 @@ task<T> run_until(clock::duration span, A inner)
     co_return co_await static_cast<A&&>(inner);
 }
 
+template <class A, class T>
+task<T> run_shielded(clock::duration span, A inner)
+{
+    task_root& root = *co_await get_root{};
+    root.own_context();
+    root.context().ref();
+    const cancellable_context limit = with_timeout(without_cancel(make_context(&root.context())), span);
+    const context_scope scope{root, limit.first};
+    co_return co_await static_cast<A&&>(inner);
+}
+
 /// What awaiting an A in a task gives.
 template <class A>
 struct awaited {
@@ -430,6 +441,16 @@ template <class A>
 [[nodiscard]] auto timeout(clock::duration limit, A inner) -> task<detail::awaited_t<A>>
 {
     return detail::run_until<A, detail::awaited_t<A>>(limit, std::move(inner));
+}
+
+/// Runs a task or an operation that must not be interrupted, such as cleanup: deaf to the cancellation of the
+/// calling task, but for no longer than `limit`.
+///
+/// Throws  timed_out_error after the limit; whatever the inner one throws.
+template <class A>
+[[nodiscard]] auto shield(clock::duration limit, A inner)
+{
+    return detail::run_shielded<A, detail::awaited_t<A>>(limit, std::move(inner));
 }
 
 template <>

@@ -36,7 +36,7 @@ namespace detail {
 
 /// Waits for a place under the group's limit, then starts the child.
 template <class What>
-class group_spawn_operation : public join_scope::place_waiter {
+class group_spawn_operation final : public join_scope::place_waiter {
 public:
     using root_pointer = decltype(prepare_spawn(std::declval<const spawn_site&>(), std::declval<What&&>()));
     using value_type = join_handle<typename std::remove_pointer_t<root_pointer>::value_type>;

@@ -253,7 +253,7 @@ auto prepare_spawn(const spawn_site& site, F&& f, Args&&... args)
 
 /// Awaits the end of a spawned task.
 template <class T>
-class join_operation : public waiter {
+class join_operation final : public waiter {
 public:
     using value_type = T;
 

@@ -32,7 +32,7 @@ scheduler* ambient_scheduler() noexcept;
 void set_ambient_scheduler(scheduler* to) noexcept;
 
 /// Waits for a point in time: sleep and after. Disarmed at once when it loses.
-class sleep_operation : public waiter, private timed {
+class sleep_operation final : public waiter, private timed {
 public:
     using value_type = void;
 
@@ -87,7 +87,7 @@ void ref_timer(timer_state& state) noexcept;
 void unref_timer(timer_state& state) noexcept;
 
 /// Waits for the next tick of a timer or ticker.
-class tick_operation : public waiter {
+class tick_operation final : public waiter {
 public:
     using value_type = clock::time_point;
 

@@ -1,5 +1,7 @@
 #include "file.hpp"
 
+#include "format.hpp"
+
 #include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
@@ -14,9 +16,9 @@
 namespace digest {
 namespace {
 
-[[noreturn]] void throw_errno()
+[[noreturn]] void throw_errno(const std::string& what)
 {
-    throw std::system_error{errno, std::generic_category()};
+    throw std::system_error{errno, std::generic_category(), what};
 }
 
 bool ready_soon(int descriptor, short events)
@@ -39,11 +41,12 @@ input::~input()
 
 void input::open(const std::string& path)
 {
+    path_ = path;
     // Not blocking: to open a pipe would mean to wait for its writer.
     descriptor_ = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
     struct stat status;
     if (descriptor_ < 0 || ::fstat(descriptor_, &status) != 0)
-        throw_errno();
+        throw_errno(escape(path_));
     regular_ = S_ISREG(status.st_mode);
 }
 
@@ -77,7 +80,7 @@ std::size_t input::read_once(std::span<std::byte> buffer)
 {
     const ssize_t got = ::read(descriptor_, buffer.data(), buffer.size());
     if (got < 0 && !means_not_yet(errno))
-        throw_errno();
+        throw_errno(escape(path_));
     if (got == 0) {
         ended_ = true;
         close();
@@ -93,7 +96,7 @@ std::size_t write_some(int descriptor, std::string_view text)
         return 0;
     const ssize_t put = ::write(descriptor, text.data(), size);
     if (put < 0 && !means_not_yet(errno))
-        throw_errno();
+        throw_errno(descriptor == STDOUT_FILENO ? "standard output" : "standard error");
     return static_cast<std::size_t>(std::max<ssize_t>(put, 0));
 }
 

@@ -31,6 +31,7 @@ private:
     std::size_t read_once(std::span<std::byte> buffer);
     void close() noexcept;
 
+    std::string path_;
     int descriptor_ = -1;
     bool regular_ = false;
     bool ended_ = false;

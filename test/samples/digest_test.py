@@ -159,7 +159,7 @@ class Digest(unittest.TestCase):
         self.assertEqual((checked.returncode, checked.stdout, checked.stderr), (0, b"", b""))
 
     def test_escapes_a_carriage_return(self):
-        write(os.fsencode(self.place) + b"/a\rb", b"")
+        write(self.place + b"/a\rb", b"")
         ended = run(self.place)
         self.assertTrue(ended.stdout.startswith(b"\\") and ended.stdout.endswith(b"/a\\rb\n"), ended.stdout)
 
@@ -174,8 +174,8 @@ class Digest(unittest.TestCase):
 
     def check_both(self, sums, tool="sha256", **options):
         """The list, checked by digest and by its relative: same lines, same warnings, same status."""
-        path = os.path.join(self.place, "list")
-        write(os.fsencode(path), sums)
+        path = self.place + b"/list"
+        write(path, sums)
         ours = run("--algorithm", tool, "--check", path, **options)
         theirs = subprocess.run([tool + "sum", "--check", path], stdout=subprocess.PIPE,
                                 stderr=subprocess.PIPE, env=C_LOCALE, check=False, **options)
@@ -192,7 +192,7 @@ class Digest(unittest.TestCase):
             self.assertEqual(ended.stderr, b"")
 
     def test_finds_what_has_changed(self):
-        copy = os.path.join(self.place, "copy").encode()
+        copy = self.place + b"/copy"
         for name in (b"same", b"other", b"gone", b"other\nline", b"gone\nline", b"other\\", b"directory"):
             write(copy + b"/" + name, name)
         sums = run(copy).stdout
@@ -210,9 +210,9 @@ class Digest(unittest.TestCase):
         self.assertIn(b"/directory: Is a directory\n", ended.stderr)
 
     def test_reads_lists_as_sha256sum_does(self):
-        write(os.path.join(self.place, "x").encode(), b"x")
-        write(os.path.join(self.place, "new\nline").encode(), b"x")
-        write(os.path.join(self.place, "*x").encode(), b"x")
+        write(self.place + b"/x", b"x")
+        write(self.place + b"/new\nline", b"x")
+        write(self.place + b"/*x", b"x")
         right = sum_of(b"x")
         wrong = b"0" * 64
         for name, sums in {
@@ -247,9 +247,9 @@ class Digest(unittest.TestCase):
             self.assertEqual(ended.stdout.count(b": OK\n"), sums.count(b"\n"))
 
     def test_says_that_a_list_can_not_be_read(self):
-        ended = run("--check", self.place + "/none")
+        ended = run("--check", self.place + b"/none")
         self.assertEqual((ended.returncode, ended.stdout), (1, b""))
-        self.assertEqual(ended.stderr.decode(), f"digest: {self.place}/none: No such file or directory\n")
+        self.assertEqual(ended.stderr, b"digest: %s/none: No such file or directory\n" % self.place)
 
     # ---- What can not be read ----
 
@@ -278,7 +278,7 @@ class Digest(unittest.TestCase):
     def test_tells_that_a_directory_can_not_be_read(self):
         if not permissions_bind():
             self.skipTest("nothing is forbidden here")
-        place = os.fsencode(self.place)
+        place = self.place
         for path in (b"a", b"secret/x", b"z", b"file"):
             write(place + b"/" + path, path)
         wanted = expected(self.place)
@@ -314,7 +314,7 @@ class Digest(unittest.TestCase):
 
     def endless_tree(self):
         """Three small files, then one that takes hours, and occupies no space."""
-        place = os.fsencode(self.place) + b"/endless"
+        place = self.place + b"/endless"
         for name in (b"a", b"b", b"c"):
             write(place + b"/" + name, name)
         with open(place + b"/z", "wb") as file:
@@ -349,7 +349,7 @@ class Digest(unittest.TestCase):
         self.assertIn(b"interrupted after %d file%s, " % (printed, b"" if printed == 1 else b"s"), said)
 
     def test_a_signal_ends_it_while_nothing_comes(self):
-        pipe = os.path.join(self.place, "pipe")
+        pipe = self.place + b"/pipe"
         os.mkfifo(pipe)
         for arguments in ((pipe,), ("--workers", "1", pipe, self.tree + b"/sizes"), ("--check", "-")):
             with self.subTest(arguments=arguments):
@@ -378,7 +378,7 @@ class Digest(unittest.TestCase):
 
     @unittest.skipIf(SANITIZED, "sanitizers remember what has been freed")
     def test_memory_does_not_grow_with_the_tree(self):
-        place = os.fsencode(self.place)
+        place = self.place
         peaks = []
         for copies in (range(20), range(20, 400)):
             for directory in copies:
@@ -390,7 +390,7 @@ class Digest(unittest.TestCase):
 
     @unittest.skipIf(SANITIZED, "sanitizers remember what has been freed")
     def test_memory_does_not_grow_with_what_waits_for_a_big_file(self):
-        place = os.fsencode(self.place)
+        place = self.place
         with open(place + b"/0", "wb") as file:
             file.truncate(2 << 30)
         for number in range(30000):
@@ -431,7 +431,7 @@ class Digest(unittest.TestCase):
         text = re.sub(rb"[^\n]*\r\x1b\[K", b"", shown.replace(b"\r\n", b"\n"))  # what stays on the screen
         *lines, progress, rest = text.split(b"\n")
         self.assert_lines(b"\n".join(lines) + b"\n", expected(self.tree + b"/sizes"))
-        self.assertRegex(progress, rb"^9 files, 7.3 MB, ")
+        self.assertRegex(progress, rb"^9 files, 6.3 MB, ")
         self.assertEqual(rest, b"")
 
 
