@@ -13,6 +13,8 @@ namespace {
 constexpr std::chrono::seconds idle_before_end{5};
 constexpr std::chrono::seconds between_reports{5};
 
+constinit thread_local const blocking_pool* this_threads_pool = nullptr;
+
 }  // namespace
 
 blocking_pool::~blocking_pool()
@@ -59,8 +61,14 @@ bool blocking_pool::run_one() noexcept
     return true;
 }
 
+bool blocking_pool::on_its_thread() const noexcept
+{
+    return this_threads_pool == this;
+}
+
 void blocking_pool::work() noexcept
 {
+    this_threads_pool = this;
     std::unique_lock hold{mutex_};
     for (;;) {
         ++busy_;

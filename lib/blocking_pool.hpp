@@ -29,6 +29,8 @@ public:
     std::size_t outstanding() const noexcept;
     std::size_t threads() const noexcept;
     std::size_t waiting() noexcept;
+    /// Whether the calling thread is one of them.
+    bool on_its_thread() const noexcept;
 
     /// Lets every job that has begun end, saying so every few seconds, and ends the threads. No job may be
     /// pushed afterwards.

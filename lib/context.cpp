@@ -4,7 +4,6 @@
 #include <leat/detail/context_node.hpp>
 #include <leat/detail/frame_pool.hpp>
 
-#include <cstring>
 #include <functional>
 #include <mutex>
 #include <new>
@@ -37,7 +36,7 @@ public:
     }
 
 private:
-    void destroy() noexcept override
+    void destroy(context_node*&) noexcept override
     {
         std::terminate();
     }
@@ -66,7 +65,7 @@ private:
     {
         return key == key_ ? value_.get() : nullptr;
     }
-    void destroy() noexcept override
+    void destroy(context_node*&) noexcept override
     {
         delete this;
     }
@@ -89,7 +88,7 @@ public:
     }
 
 private:
-    void destroy() noexcept override
+    void destroy(context_node*&) noexcept override
     {
         delete this;
     }
@@ -112,11 +111,13 @@ context_node& background_node() noexcept
 
 void context_node::unref() noexcept
 {
-    context_node* node = this;
-    while (node != nullptr && node->refs_.fetch_sub(1, std::memory_order_acq_rel) == 1) {
+    context_node* dying = nullptr;
+    drop(this, dying);
+    while (dying != nullptr) {
+        context_node* const node = std::exchange(dying, dying->next_dying_);
         context_node* const above = node->parent_;
-        node->destroy();
-        node = above;
+        node->destroy(dying);
+        drop(above, dying);
     }
 }
 
@@ -216,8 +217,10 @@ void cancel_node::follow(std::stop_token token)
 cancel_node::~cancel_node()
 {
     follows_.reset();
-    if (watched_ && shard != nullptr)
-        shard->disarm(*this);
+    if (shard_ != nullptr) {
+        shard_->disarm(*this);
+        shard_->leave();
+    }
     if (listed_)
         node_registry::remove(*this);
     for (child_link& link : links_)
@@ -226,24 +229,28 @@ cancel_node::~cancel_node()
             if (link.linked())
                 above->children_.remove(link);
         }
-    if (links_[1].above != nullptr)
-        links_[1].above->unref();
-    if (second_values_ != nullptr)
-        second_values_->unref();
     while (context_callback* const left = callbacks_.pop_front())
         left->drop();
 }
 
-void cancel_node::destroy() noexcept
+void cancel_node::destroy(context_node*& dying) noexcept
 {
+    context_node* const merged = links_[1].above;
+    context_node* const values = second_values_;
     this->~cancel_node();
     free_frame(this, sizeof(cancel_node));
+    drop(merged, dying);
+    drop(values, dying);
 }
 
 void cancel_node::cancel(errc why, std::exception_ptr cause) noexcept
 {
-    if (!start_cancelling())
+    if (!start_cancelling()) {
+        // Somebody else tells those below; but whoever returns from cancel() must find the context ended.
+        std::lock_guard hold{lock};
+        end_locked(why, cause);
         return;
+    }
     ref();
     cancel_node* work = this;
     next_work_ = nullptr;
@@ -255,21 +262,30 @@ void cancel_node::cancel(errc why, std::exception_ptr cause) noexcept
     }
 }
 
+void cancel_node::end_locked(errc why, const std::exception_ptr& cause) noexcept
+{
+    if (error() != 0)
+        return;
+    cause_ = cause;
+    error_.store(static_cast<int>(why), std::memory_order_seq_cst);
+}
+
 void cancel_node::end_this(errc why, const std::exception_ptr& cause, cancel_node*& work) noexcept
 {
     turn* const by = current_turn();
     timer_shard* armed_at = nullptr;
     {
         std::lock_guard hold{lock};
-        cause_ = cause;
-        error_.store(static_cast<int>(why), std::memory_order_seq_cst);
-        armed_at = shard;
+        end_locked(why, cause);
+        armed_at = shard_;
     }
     if (armed_at != nullptr)
         armed_at->disarm(*this);
     for (bool more = true; more;) {
         wake_list wakes;
-        linked_list<context_callback> calls;
+        task_root* hooked = nullptr;
+        context_callback* calls[told_per_lock];  // in no list any more: remove() must not find them linked
+        int called = 0;
         cancel_node* already[told_per_lock];  // cancelled by others; let go of without the lock
         int others = 0;
         int room = told_per_lock;
@@ -282,8 +298,12 @@ void cancel_node::end_this(errc why, const std::exception_ptr& cause, cancel_nod
                 if (root == nullptr)
                     break;
                 stopped_.push_back(*root);
-                if (root->claim_for_context() == claim_result::won)
-                    wakes.push(*root);
+                if (root->claim_for_context() == claim_result::won) {
+                    if (root->on_stop == nullptr) [[likely]]
+                        wakes.push(*root);
+                    else
+                        root->queued = std::exchange(hooked, root);
+                }
                 --room;
             }
             while (room > 0) {
@@ -305,14 +325,18 @@ void cancel_node::end_this(errc why, const std::exception_ptr& cause, cancel_nod
                 context_callback* const call = callbacks_.pop_front();
                 if (call == nullptr)
                     break;
-                calls.push_back(*call);
+                calls[called++] = call;
                 --room;
             }
             more = room == 0;
         }
         wakes.flush(by);
-        while (context_callback* const call = calls.pop_front())
-            call->run(by);
+        while (hooked != nullptr) {
+            task_root* const root = std::exchange(hooked, hooked->queued);
+            root->on_stop->context_ended(by);
+        }
+        for (int i = 0; i < called; ++i)
+            calls[i]->run(by);
         while (others != 0)
             already[--others]->unref();
     }
@@ -325,12 +349,12 @@ void cancel_node::end_this(errc why, const std::exception_ptr& cause, cancel_nod
         tokens->request_stop();
 }
 
-bool cancel_node::ending() const noexcept
+bool cancel_node::ending(int& merged) const noexcept
 {
     for (const cancel_node* node = this; node != nullptr; node = node->links_[0].above) {
         if (node->error() != 0)
             return true;
-        if (node->links_[1].above != nullptr && node->links_[1].above->ending())
+        if (node->links_[1].above != nullptr && merged-- > 0 && node->links_[1].above->ending(merged))
             return true;
     }
     return false;
@@ -372,16 +396,22 @@ void cancel_node::watch(scheduler& sched, turn* by) noexcept
         cancel(errc::deadline_exceeded);
         return;
     }
+    timer_shard& home = sched.timers(by);
+    home.hold();
+    timer_shard* unneeded = &home;
     {
         std::lock_guard hold{lock};
-        if (std::exchange(watched_, true) || error() != 0)
-            return;
-        shard = &sched.timers(by);
+        if (!watched() && error() == 0)
+            unneeded = std::exchange(shard_, &home);
     }
-    shard->arm(*this, deadline_, by);
+    if (unneeded != nullptr)
+        unneeded->leave();
+    if (unneeded == &home)
+        return;
+    home.arm(*this, deadline_, by);
     // Ended meanwhile, before it could be disarmed?
     if (error() != 0)
-        shard->disarm(*this);
+        home.disarm(*this);
 }
 
 std::stop_token cancel_node::token()
@@ -427,7 +457,7 @@ void cancel_node::enroll(task_root& root) noexcept
         std::lock_guard hold{lock};
         (error() == 0 ? tasks_ : stopped_).push_back(root);
         list = !std::exchange(listed_, true);
-        unwatched = deadline_ != timer_wheel::never && !watched_;
+        unwatched = deadline_ != timer_wheel::never && !watched();
     }
     if (list)
         node_registry::add(*this);
@@ -448,11 +478,6 @@ void cancel_node::expired(expiry& out) noexcept
         out.call(*this);
 }
 
-void cancel_node::orphaned() noexcept
-{
-    shard = nullptr;
-}
-
 void cancel_node::fire(turn*) noexcept
 {
     cancel(errc::deadline_exceeded);
@@ -461,7 +486,7 @@ void cancel_node::fire(turn*) noexcept
 
 void done_operation::prepare(turn& here) noexcept
 {
-    if (node_ != nullptr && here.sched != nullptr)
+    if (node_ != nullptr && here.sched != nullptr && node_->deadline() != timer_wheel::never)
         node_->watch(*here.sched, &here);
 }
 
@@ -638,19 +663,20 @@ cancellable_context merge(const context& first, const context& second)
     return detail::as_cancellable(node);
 }
 
-signal_error::signal_error(int number)
-    : std::runtime_error{"signal " + std::to_string(number) + " (" + ::strsignal(number) + ")"}, number_{number}
-{
-}
-
 // The function is kept as a prepared task, so that nothing is allocated when the context ends. The context
 // holds the state until it runs or drops it; the handle holds it too, and the context. The state holds
 // neither: a context that nobody can end any more may go.
 class after_func_handle::state final : public detail::context_callback {
 public:
-    state(detail::cancel_node* of, detail::shielded_node& under, detail::joinable_root& body) noexcept
-        : of_{of}, under_{under}, body_{&body}
+    state(detail::cancel_node* of, detail::shielded_node& under, detail::joinable_root& body,
+          detail::timer_shard& home) noexcept
+        : of_{of}, under_{under}, body_{&body}, home_{home}
     {
+        home_.hold();
+    }
+    ~state()
+    {
+        home_.leave();
     }
 
     void release() noexcept
@@ -660,9 +686,14 @@ public:
     }
     void run(detail::turn* by) noexcept override
     {
+        detail::joinable_root& body = *std::exchange(body_, nullptr);
         if (of_ != nullptr)
             under_.adopt_parent(*of_);
-        std::exchange(body_, nullptr)->launch(by, false);
+        // A task that has been announced keeps its scheduler until it has been queued.
+        if (home_.while_open([&] { body.announce(by); }))
+            body.queue(by);
+        else
+            detail::destroy_unlaunched(body);
         release();
     }
     void drop() noexcept override
@@ -682,7 +713,8 @@ private:
     detail::cancel_node* of_;
     detail::shielded_node& under_;
     detail::joinable_root* body_;
-    std::atomic<int> holders_{2};
+    detail::timer_shard& home_;  ///< knows whether the scheduler still takes tasks
+    detail::atomic<int> holders_{2};
 };
 
 after_func_handle::~after_func_handle()
@@ -706,7 +738,7 @@ after_func_handle detail::start_after_func(const leat::context& of, task<> body)
     cancel_node* const node = of.node().canceller();
     std::unique_ptr<after_func_handle::state> made;
     try {
-        made = std::make_unique<after_func_handle::state>(node, *under, *root);
+        made = std::make_unique<after_func_handle::state>(node, *under, *root, site.sched->timers(site.by));
     } catch (...) {
         destroy_unlaunched(*root);
         throw;

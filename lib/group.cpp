@@ -9,9 +9,10 @@ namespace {
 
 cancellable_context scope_context(task_root& owner, const leat::context* parent)
 {
+    // In any case: once the scope's context stands in for the owner's, it is too late for one of its own.
+    owner.own_context();
     if (parent != nullptr)
         return with_cancel(*parent);
-    owner.own_context();
     owner.context().ref();
     return with_cancel(make_context(&owner.context()));
 }
@@ -59,6 +60,7 @@ spawn_site join_scope::site(turn* by, std::string_view name, location place,
     spawn_site site;
     site.sched = &owner_.sched();
     site.context = instead != nullptr ? &instead->node() : &limits_.first.node();
+    site.context_outlives = instead == nullptr;
     site.scope = const_cast<join_scope*>(this);
     site.by = by;
     site.name = name;

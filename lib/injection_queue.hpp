@@ -4,9 +4,9 @@
 // see pool.hpp.
 #pragma once
 
+#include <leat/detail/atomic.hpp>
 #include <leat/detail/park.hpp>
 
-#include <atomic>
 #include <cstddef>
 #include <mutex>
 
@@ -62,7 +62,7 @@ private:
     spinlock lock_;
     task_root* first_ = nullptr;
     task_root* last_ = nullptr;
-    std::atomic<std::size_t> length_{0};
+    atomic<std::size_t> length_{0};
 };
 
 }  // namespace leat::detail

@@ -10,12 +10,18 @@
 #include <cstdio>
 #include <cstring>
 #include <exception>
+#include <mutex>
 #include <thread>
+#include <utility>
 
 namespace leat::detail {
 namespace {
 
 constinit thread_local turn* this_threads_turn = nullptr;
+
+// The schedulers that can be told of failures. Looked at only when a failure is dropped unseen.
+constinit spinlock enlisted_lock;
+constinit scheduler* enlisted = nullptr;
 
 [[noreturn]] void report_dropped_coroutine() noexcept
 {
@@ -95,6 +101,20 @@ task_root::~task_root()
 {
     if (name_ != nullptr)
         free_frame(name_, std::strlen(name_) + 1);
+    if (left_behind_ != nullptr)
+        left_behind_->unref();
+}
+
+// Tasks do not count their scheduler's root context, which outlives them. One that moves may outlive it; only
+// the first scheduler's context can be the task's.
+void task_root::move_to(scheduler& to) noexcept
+{
+    leave_context();
+    if (left_behind_ == nullptr) {
+        left_behind_ = &sched_->root_context();
+        left_behind_->ref();
+    }
+    sched_ = &to;
 }
 
 void task_root::set_name(std::string_view name)
@@ -136,6 +156,48 @@ task_root::word task_root::wait_for_inspector() noexcept
             return seen;
         pause_core();
         std::this_thread::yield();
+    }
+}
+
+void scheduler::enlist() noexcept
+{
+    std::lock_guard hold{enlisted_lock};
+    enlisted_before_ = std::exchange(enlisted, this);
+}
+
+void scheduler::forget() noexcept
+{
+    {
+        std::lock_guard hold{enlisted_lock};
+        for (scheduler** at = &enlisted; *at != nullptr; at = &(*at)->enlisted_before_)
+            if (*at == this) {
+                *at = enlisted_before_;
+                break;
+            }
+    }
+    while (tellers_.load(std::memory_order_acquire) != 0)
+        std::this_thread::yield();
+}
+
+void scheduler::tell_unhandled(scheduler* of, task_root& root, std::exception_ptr thrown) noexcept
+{
+    bool there = false;
+    {
+        std::lock_guard hold{enlisted_lock};
+        for (scheduler* each = enlisted; each != nullptr && !there; each = each->enlisted_before_)
+            there = each == of;
+        if (there)
+            of->tellers_.fetch_add(1, std::memory_order_relaxed);
+    }
+    if (there) {
+        of->unhandled(root, std::move(thrown));
+        of->tellers_.fetch_sub(1, std::memory_order_release);
+        return;
+    }
+    try {
+        std::fprintf(stderr, "leat: a task of a runtime that has gone had failed, and nobody asked: %s\n",
+                     describe(thrown).c_str());
+    } catch (...) {
     }
 }
 

@@ -78,6 +78,7 @@ pool::pool(runtime_options options) : options_{checked(std::move(options))},
         static_cast<cancel_node*>(unstoppable_)->unref();
         throw;
     }
+    enlist();
 }
 
 pool::~pool()
@@ -88,6 +89,7 @@ pool::~pool()
         std::terminate();
     }
     stop();
+    forget();
     while (callers_outside_.load(std::memory_order_acquire) != 0)
         std::this_thread::yield();
     // The workers' timers go before the nodes: a context may outlive both.
@@ -119,6 +121,9 @@ void pool::inject(task_root& root) noexcept
     callers_outside_.fetch_add(1, std::memory_order_acquire);
     injected_.push(root);
     notify_remote();
+    // Either this sees that it is over, or the end's last look into the queue sees the task.
+    if (over_.load(std::memory_order_seq_cst)) [[unlikely]]
+        destroy_injected();
     callers_outside_.fetch_sub(1, std::memory_order_release);
 }
 
@@ -299,6 +304,21 @@ void pool::report_handler(std::exception_ptr thrown) noexcept
     std::terminate();
 }
 
+/// Whether it would be worth a look if nothing happened from now on.
+bool pool::deadlock_possible() const noexcept
+{
+    return sleepers_.load(std::memory_order_seq_cst) == static_cast<int>(workers_.size()) &&
+           blocked_on_.load(std::memory_order_seq_cst) != 0 &&
+           deadlock_checked_at_.load(std::memory_order_relaxed) != total_turns();
+}
+
+void pool::alert_guard() noexcept
+{
+    if (off_guard_.load(std::memory_order_seq_cst) && deadlock_possible() &&
+        off_guard_.exchange(false, std::memory_order_seq_cst))
+        reactor_.interrupt();
+}
+
 /// With the reactor's role, after some rest.
 void pool::look_for_deadlock(worker& by) noexcept
 {
@@ -313,7 +333,9 @@ void pool::look_for_deadlock(worker& by) noexcept
     if (waiting == 0 || live() == 0 || turns != total_turns() ||
         other_threads(workers_.size() + blocking_.threads() + waiting))
         return;
-    if (by.slot_ != nullptr)
+    // Once more, now that nobody is left who could have come in between.
+    if (by.slot_ != nullptr || any_queue_filled() ||
+        sleepers_.load(std::memory_order_seq_cst) != static_cast<int>(workers_.size()) || turns != total_turns())
         return;
     try {
         std::unique_lock hold{stop_mutex_};
@@ -395,8 +417,9 @@ void pool::destroy_all(std::vector<task_root*>& left) noexcept
         destroy_chain(*root);
 }
 
-// Whatever is left is parked, or lies in a queue. All are claimed before the first is destroyed, so that none
-// can wake another. What destructors spawn is found in the next round.
+// Whatever is left is parked, or lies in a queue, or has just been won by a thread of another runtime's or of
+// none, which is about to queue it. All are claimed before the first is destroyed, so that none can wake another.
+// What destructors spawn is found in the next round.
 void pool::destroy_left() noexcept
 {
     for (;;) {
@@ -415,15 +438,27 @@ void pool::destroy_left() noexcept
         }
         drain([&](task_root** into) { return injected_.take(into, 64); });
         claim_parked(left);
-        if (left.empty())
-            return;
+        if (left.empty()) {
+            if (live() == 0)
+                return;
+            std::this_thread::yield();
+        }
+        destroy_all(left);
+    }
+}
+
+void pool::destroy_injected() noexcept
+{
+    std::array<task_root*, 64> some;
+    while (const auto count = injected_.take(some.data(), some.size())) {
+        std::vector<task_root*> left{some.begin(), some.begin() + static_cast<std::ptrdiff_t>(count)};
         destroy_all(left);
     }
 }
 
 void pool::stop() noexcept
 {
-    if (worker_of(current_turn()) != nullptr) {
+    if (worker_of(current_turn()) != nullptr || blocking_.on_its_thread()) {
         static_cast<cancel_node*>(root_context_->canceller())->cancel(errc::cancelled);
         return;
     }
@@ -448,7 +483,12 @@ void pool::stop() noexcept
     }
     blocking_.stop();
     end_workers();
+    // From here on nothing new comes from outside.
+    for (const auto& each : workers_)
+        each->timers_.close();
     destroy_left();
+    over_.store(true, std::memory_order_seq_cst);
+    destroy_injected();
 }
 
 runtime_metrics pool::metrics()

@@ -22,8 +22,11 @@
 // their own earliest. Both are woken through worker::wake().
 //
 // A deadlock is looked for by the worker in the reactor: when it has slept for a while, everybody else sleeps,
-// no turn has been run since it last looked, and neither a timer nor a blocking call nor an operation of the
-// reactor is under way.
+// some turn has been run since it last looked, and neither a timer nor a blocking call nor an operation of the
+// reactor is under way. If it goes to sleep for good because there is nothing to look for, it says so in
+// off_guard_; whoever then gives it a reason (the last worker to fall asleep, a thread that enters block_on())
+// interrupts it. Another Dekker pair: it raises off_guard_, then asks for a reason again; they make the reason
+// (sleepers_, blocked_on_), then read off_guard_.
 //
 // The end: see stop().
 #pragma once
@@ -58,6 +61,11 @@ class pool;
 class worker : public turn {
 public:
     worker(pool& of, std::size_t index, std::size_t count);
+    ~worker()
+    {
+        timers_.close();
+        timers_.leave();
+    }
 
     static worker& of(turn& here) noexcept
     {
@@ -72,7 +80,7 @@ public:
 
     pool& pool_;
     const std::size_t index_;
-    timer_shard timers_;
+    timer_shard& timers_;
     run_queue queue_;
     std::thread thread_;
 
@@ -147,6 +155,7 @@ public:
     void enter_block_on() noexcept
     {
         blocked_on_.fetch_add(1, std::memory_order_seq_cst);
+        alert_guard();
     }
     void leave_block_on() noexcept
     {
@@ -155,9 +164,9 @@ public:
     /// The report of the deadlock that was found, if one was; empty otherwise.
     std::string deadlock() const;
 
-    reactor& io() noexcept
+    reactor* io_reactor() noexcept override
     {
-        return reactor_;
+        return &reactor_;
     }
     worker* worker_of(turn* by) noexcept
     {
@@ -176,11 +185,14 @@ private:
     std::int64_t earliest_deadline() const noexcept;
     std::size_t armed_timers() const noexcept;
     std::uint64_t total_turns() const noexcept;
+    bool deadlock_possible() const noexcept;
+    void alert_guard() noexcept;
     void look_for_deadlock(worker& by) noexcept;
     void report_handler(std::exception_ptr thrown) noexcept;
     bool wait_until_empty(std::chrono::nanoseconds grace) noexcept;
     void end_workers() noexcept;
     void destroy_left() noexcept;
+    void destroy_injected() noexcept;
     void destroy_all(std::vector<task_root*>& left) noexcept;
     void claim_parked(std::vector<task_root*>& into);
 
@@ -202,9 +214,11 @@ private:
     std::atomic<int> callers_outside_{0};  ///< threads that are in ready(), for whom the end waits
     std::atomic<int> blocked_on_{0};
     std::atomic<std::uint64_t> deadlock_checked_at_{~std::uint64_t{0}};
+    std::atomic<bool> off_guard_{false};
 
     std::atomic<bool> draining_{false};  ///< stop() waits for the last task
     std::atomic<bool> ending_{false};    ///< workers leave their loops
+    std::atomic<bool> over_{false};      ///< whoever makes a task ready now destroys it
     mutable std::mutex stop_mutex_;
     std::condition_variable drained_;
     bool stopped_ = false;

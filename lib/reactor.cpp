@@ -7,9 +7,12 @@
 
 namespace leat::detail {
 
+// One handler at a time: io_context::poll() would not return while handlers go on posting others.
 std::size_t reactor::poll()
 {
-    const std::size_t ran = io_.poll();
+    std::size_t ran = 0;
+    while (ran < handlers_per_poll && io_.poll_one() != 0)
+        ++ran;
     if (io_.stopped())
         io_.restart();
     return ran;
@@ -29,7 +32,8 @@ void reactor::wait(std::int64_t nanoseconds)
 
 bool reactor::quiet()
 {
-    io_.poll();
+    for (std::size_t ran = 0; ran < handlers_per_poll && io_.poll_one() != 0; ++ran) {
+    }
     const bool none = io_.stopped();
     if (none)
         io_.restart();

@@ -5,6 +5,7 @@
 #include <asio/io_context.hpp>
 
 #include <atomic>
+#include <cstddef>
 #include <cstdint>
 
 namespace leat::detail {
@@ -30,7 +31,7 @@ public:
 
     // With the role.
 
-    /// Runs what is ready; returns how many handlers ran.
+    /// Runs what is ready, within reason; returns how many handlers ran.
     std::size_t poll();
     /// Waits for something to happen, until `deadline` nanoseconds from now; forever if negative.
     void wait(std::int64_t nanoseconds);
@@ -41,6 +42,11 @@ public:
     void interrupt();
 
 private:
+    static constexpr std::size_t handlers_per_poll = 128;
+
+    // One thread at a time runs it, which is all that the hint of 1 promises: that thread need not wake
+    // another when there is more than one handler, and queues what its handlers post without a lock. Everything
+    // that other threads do (start, cancel, post) is locked as ever, and wakes the one that waits.
     asio::io_context io_{1};
     std::atomic<bool> taken_{false};
 };

@@ -8,16 +8,25 @@
 // compare-and-swap is shared by a batch.
 #pragma once
 
+#include <leat/detail/atomic.hpp>
 #include <leat/detail/park.hpp>
 
-#include <atomic>
 #include <cstdint>
 
 namespace leat::detail {
 
-class run_queue {
+template <std::uint32_t Size>
+class run_queue_of {
+    static_assert((Size & (Size - 1)) == 0, "the counters wrap around at a power of two");
+
 public:
-    static constexpr std::uint32_t size = 256;
+    static constexpr std::uint32_t size = Size;
+
+    run_queue_of() noexcept = default;
+    /// With counters that have run so far: for tests of their wrap-around.
+    explicit run_queue_of(std::uint32_t start) noexcept : head_{start}, tail_{start}
+    {
+    }
 
     /// By the owner; false if there is no room.
     [[nodiscard]] bool push(task_root& root) noexcept
@@ -78,9 +87,11 @@ private:
         }
     }
 
-    alignas(64) std::atomic<std::uint32_t> head_{0};
-    alignas(64) std::atomic<std::uint32_t> tail_{0};
-    alignas(64) std::atomic<task_root*> slots_[size]{};
+    alignas(64) atomic<std::uint32_t> head_{0};
+    alignas(64) atomic<std::uint32_t> tail_{0};
+    alignas(64) atomic<task_root*> slots_[size]{};
 };
+
+using run_queue = run_queue_of<256>;
 
 }  // namespace leat::detail

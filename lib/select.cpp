@@ -83,6 +83,8 @@ std::size_t select_core::lock_all() noexcept
             locks_[locks++] = slots_[i].source;
     std::sort(locks_, locks_ + locks, std::less<>{});
     locks = static_cast<std::size_t>(std::unique(locks_, locks_ + locks) - locks_);
+    if (locks == 0)
+        locks_[locks++] = &alone_;
     for (std::size_t i = 0; i < locks; ++i)
         locks_[i]->lock();
     return locks;
@@ -135,9 +137,13 @@ bool select_core::suspend(std::coroutine_handle<> frame) noexcept
 
 void select_core::unlink_all() noexcept
 {
+    bool any_source = false;
     for (std::size_t i = 0; i < count_; ++i) {
         select_slot& slot = slots_[i];
-        if (slot.what == nullptr || i == chosen_)
+        if (slot.what == nullptr)
+            continue;
+        any_source = true;
+        if (i == chosen_)
             continue;
         slot.source->lock();
         if (slot.linked)
@@ -145,6 +151,10 @@ void select_core::unlink_all() noexcept
         slot.source->unlock();
         if (slot.linked)
             slot.what->unlinked();
+    }
+    if (!any_source) {
+        alone_.lock();
+        alone_.unlock();
     }
 }
 

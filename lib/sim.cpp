@@ -11,6 +11,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
+#include <exception>
 #include <random>
 #include <utility>
 
@@ -20,6 +21,8 @@ namespace {
 
 /// How far the clock may move while a world that is left lets its tasks end.
 constexpr std::int64_t grace = 60'000'000'000;
+/// And how many turns they get, beside a hundred for each.
+constexpr std::size_t turns_at_the_end = 100'000;
 
 std::uint64_t default_seed()
 {
@@ -61,26 +64,35 @@ class sim_scheduler final : public scheduler {
 
 public:
     sim_scheduler(std::uint64_t seed, sim::world::script* choices)
-        : seed_{seed}, random_{seed}, script_{choices}, shard_{*this, 0, 0}, blocking_{*this}
+        : seed_{seed}, random_{seed}, script_{choices}, shard_{timer_shard::make(*this, 0, 0)}, blocking_{*this}
     {
         root_context_ = cancel_node::make(nullptr);
         unstoppable_ = cancel_node::make(nullptr);
         here_.sched = this;
         here_.scripted = true;
-        before_ = ambient_scheduler();
+        before_ = worlds_of_thread();
         set_ambient_scheduler(this);
+        enlist();
     }
     ~sim_scheduler()
     {
+        if (script_ == nullptr && std::uncaught_exceptions() > exceptions_before_)
+            std::fprintf(stderr, "leat: a world was left by an exception; to see it again set LEAT_SEED=%llu\n",
+                         static_cast<unsigned long long>(seed_));
         script_ = nullptr;  // the end is not part of what is explored
         root_context_->canceller()->cancel(errc::cancelled);
         const std::int64_t until = clock_ + grace;
-        while (live_ != 0 && clock_ < until && step()) {
-        }
+        // Bounded in turns, too: a task that is deaf may go on for ever without letting the clock move.
+        for (std::size_t turns = turns_at_the_end + 100 * live_; live_ != 0 && turns != 0; --turns)
+            if (!run_one() && !move_clock(until))
+                break;
+        shard_.close();
         destroy_left();
+        forget();
         root_context_->unref();
         static_cast<cancel_node*>(unstoppable_)->unref();
-        set_ambient_scheduler(before_);
+        shard_.leave();
+        leave_thread();
         if (unhandled_)
             std::fprintf(stderr, "leat: a detached task failed while its world ended: %s\n",
                          describe(unhandled_).c_str());
@@ -166,7 +178,7 @@ public:
     }
     void advance(std::int64_t by)
     {
-        const std::int64_t until = clock_ + by;
+        const std::int64_t until = by < timer_wheel::never - 1 - clock_ ? clock_ + by : timer_wheel::never - 1;
         do {
             while (run_one()) {
             }
@@ -192,6 +204,18 @@ public:
     }
 
 private:
+    /// Worlds may end in any order.
+    void leave_thread() noexcept
+    {
+        sim_scheduler* inner = nullptr;
+        for (auto* each = static_cast<sim_scheduler*>(worlds_of_thread()); each != this;
+             each = static_cast<sim_scheduler*>(each->before_))
+            inner = each;
+        if (inner == nullptr)
+            set_ambient_scheduler(before_);
+        else
+            inner->before_ = before_;
+    }
     void destroy_left() noexcept
     {
         for (;;) {
@@ -213,7 +237,7 @@ private:
     std::uint64_t seed_;
     std::mt19937_64 random_;
     sim::world::script* script_;
-    timer_shard shard_;
+    timer_shard& shard_;
     inline_queue blocking_;
     turn here_;
     scheduler* before_ = nullptr;
@@ -222,6 +246,7 @@ private:
     std::size_t live_ = 0;
     std::uint64_t ids_ = 0;
     std::exception_ptr unhandled_;
+    int exceptions_before_ = std::uncaught_exceptions();
 };
 
 }  // namespace detail
@@ -244,13 +269,15 @@ world::~world() = default;
 
 bool world::step()
 {
-    return sched_->step();
+    const bool more = sched_->step();
+    rethrow_unhandled();
+    return more;
 }
 
 void world::settle()
 {
-    while (sched_->run_one()) {
-    }
+    while (sched_->run_one())
+        rethrow_unhandled();
 }
 
 void world::advance(clock::duration by)
@@ -258,6 +285,7 @@ void world::advance(clock::duration by)
     if (by < clock::duration::zero())
         throw usage_error{"leat: the clock of a world does not go back"};
     sched_->advance(by.count());
+    rethrow_unhandled();
 }
 
 clock::duration world::now() const noexcept

@@ -35,7 +35,7 @@ joinable_root::joinable_root(const spawn_site& site)
     : task_root{*site.sched, *site.context, site.context->stop(), site.sched->new_id(site.by)},
       scope_{site.scope},
       // The scheduler's own context and that of a group outlive their tasks.
-      counted_context_{site.scope == nullptr && site.context != &site.sched->root_context()}
+      counted_context_{!site.context_outlives && site.context != &site.sched->root_context()}
 {
 #if LEAT_REGISTRY
     place_ = site.place;
@@ -66,14 +66,27 @@ void joinable_root::launch(turn* by, bool with_handle) noexcept
 {
     if (with_handle)
         holders_.store(2, std::memory_order_relaxed);
-    scheduler& where = sched();
-    where.task_created(by);
-    where.ready_later(*this, by);
+    announce(by);
+    queue(by);
+}
+
+void joinable_root::announce(turn* by) noexcept
+{
+    sched().task_created(by);
+}
+
+void joinable_root::queue(turn* by) noexcept
+{
+    sched().ready_later(*this, by);
 }
 
 void joinable_root::own_context()
 {
-    if (own_ != nullptr || holders_.load(std::memory_order_acquire) == 1)
+    if (own_ != nullptr)
+        return;
+    // Without a handle nobody will cancel it. But whoever had one may have done so, and the flag would go with
+    // the task into contexts that are not concerned.
+    if (holders_.load(std::memory_order_acquire) == 1 && !cancel_requested_.load(std::memory_order_relaxed))
         return;
     context_->ref();
     cancel_node* const node = cancel_node::make(context_);
@@ -108,8 +121,12 @@ void joinable_root::cancel() noexcept
             won = claim_for_context() == claim_result::won;
         }
     }
-    if (won)
-        sched().ready(*this, current_turn());
+    if (won) {
+        if (on_stop == nullptr)
+            sched().ready(*this, current_turn());
+        else
+            on_stop->context_ended(current_turn());
+    }
     if (node != nullptr) {
         node->cancel(errc::cancelled);
         node->unref();
@@ -176,7 +193,7 @@ void joinable_root::release() noexcept
         } catch (...) {
         }
         if (!is_order)
-            sched().unhandled(*this, thrown);
+            scheduler::tell_unhandled(&sched(), *this, thrown);
     }
     delete this;
 }

@@ -10,18 +10,18 @@ namespace {
 
 constinit thread_local scheduler* this_threads_world = nullptr;
 
-[[gnu::noinline]] scheduler* worlds_scheduler() noexcept
+}  // namespace
+
+[[gnu::noinline]] scheduler* worlds_of_thread() noexcept
 {
     asm volatile("");
     return this_threads_world;
 }
 
-}  // namespace
-
 scheduler* ambient_scheduler() noexcept
 {
     turn* const here = current_turn();
-    return here != nullptr ? here->sched : worlds_scheduler();
+    return here != nullptr ? here->sched : worlds_of_thread();
 }
 
 [[gnu::noinline]] void set_ambient_scheduler(scheduler* to) noexcept
@@ -59,7 +59,8 @@ void sleep_operation::expired(expiry& out) noexcept
 
 // A timer or ticker.
 //
-// The state is shared by the object and by a firing under way, which holds a reference. lock_ orders setting,
+// The state is shared by the object, by whoever waits for it, and by a firing under way; each holds a reference.
+// Destroying the object stops it, so those who still wait will not be woken by it. lock_ orders setting,
 // stopping, firing and waiting; the shard's lock is taken under it only to arm and to disarm, and never the
 // other way round: the expiry takes a reference under the shard's lock, notes that a firing is under way, and
 // fires when it holds no lock. pending_ says whether the present setting is still to fire. A firing that finds
@@ -128,11 +129,17 @@ public:
     waiter_list waiters;
 
 private:
-    ~timer_state() = default;
+    ~timer_state()
+    {
+        shard_->leave();
+    }
 
     /// Returns the shard that has to be told of a new earliest deadline, if any.
     timer_shard* set_locked(clock::duration span, clock::duration period, turn* by, std::int64_t& due) noexcept
     {
+        // After the end of the scheduler there is nothing to set it by.
+        if (shard_ != nullptr && shard_->closed())
+            return nullptr;
         const std::int64_t now = sched_.now();
         due_ = span.count() > timer_wheel::never - now ? timer_wheel::never : now + span.count();
         due = due_;
@@ -144,6 +151,12 @@ private:
     timer_shard* arm(turn* by) noexcept
     {
         timer_shard& home = sched_.timers(by);
+        if (shard_ != &home) {
+            home.hold();
+            if (shard_ != nullptr)
+                shard_->leave();
+            shard_ = &home;
+        }
         std::lock_guard hold{home.lock};
         return home.arm_locked(*this, due_) ? &home : nullptr;
     }
@@ -152,10 +165,7 @@ private:
         const bool prevented = std::exchange(fired_, false) || pending_;
         pending_ = false;
         rearm_ = false;
-        if (shard != nullptr) {
-            std::lock_guard hold{shard->lock};
-            shard->disarm_locked(*this);
-        }
+        shard_->disarm(*this);
         return prevented;
     }
     // Under the shard's lock. The object's reference is still there: its destructor disarms first.
@@ -164,10 +174,6 @@ private:
         ref();
         in_flight_.store(true, std::memory_order_relaxed);
         out.call(*this);
-    }
-    void orphaned() noexcept override
-    {
-        shard = nullptr;
     }
     void fire(turn* by) noexcept override
     {
@@ -208,16 +214,27 @@ private:
     }
 
     spinlock lock_;
-    scheduler& sched_;
+    scheduler& sched_;              ///< gone if shard_ has been closed
+    timer_shard* shard_ = nullptr;  ///< where it was armed last; counted
     std::int64_t period_ = 0;
     std::int64_t due_ = 0;
     clock::time_point fired_at_{};
-    std::atomic<std::uint32_t> refs_{1};
-    std::atomic<bool> in_flight_{false};
+    atomic<std::uint32_t> refs_{1};
+    atomic<bool> in_flight_{false};
     bool pending_ = false;
     bool rearm_ = false;
     bool fired_ = false;  ///< and nobody has taken it
 };
+
+void ref_timer(timer_state& state) noexcept
+{
+    state.ref();
+}
+
+void unref_timer(timer_state& state) noexcept
+{
+    state.unref();
+}
 
 spinlock& tick_operation::source() noexcept
 {

@@ -214,4 +214,13 @@ timer_link* timer_wheel::expire(std::int64_t now_ns) noexcept
     return nullptr;
 }
 
+void timer_wheel::clear() noexcept
+{
+    while (size_ != 0) {
+        const place where = lowest();
+        unlink(static_cast<timer_link&>(*slots_[where.level][where.slot].next), where);
+        --size_;
+    }
+}
+
 }  // namespace leat::detail

@@ -8,11 +8,13 @@ constexpr int expired_per_lock = 64;
 
 }  // namespace
 
-timer_shard::~timer_shard()
+void timer_shard::close() noexcept
 {
     std::lock_guard hold{lock};
-    while (timer_link* const left = wheel.expire(timer_wheel::never - 1))
-        static_cast<timed*>(left)->orphaned();
+    closed_.store(true, std::memory_order_relaxed);
+    wheel.clear();
+    armed_.store(0, std::memory_order_relaxed);
+    earliest_.store(timer_wheel::never, std::memory_order_relaxed);
 }
 
 std::size_t timer_shard::run(std::int64_t now, turn* by) noexcept

@@ -29,7 +29,7 @@ constexpr unsigned pool_tick_shift = 16;  // timers are rounded up to 65 microse
 }  // namespace
 
 worker::worker(pool& of, std::size_t index, std::size_t count)
-    : pool_{of}, index_{index}, timers_{of, pool_tick_shift, of.now()}
+    : pool_{of}, index_{index}, timers_{timer_shard::make(of, pool_tick_shift, of.now())}
 {
     sched = &of;
     random = 0x9e3779b97f4a7c15U * (index + 1) ^ static_cast<std::uint64_t>(of.now());
@@ -93,7 +93,10 @@ task_root* worker::next_local() noexcept
     slot_streak_ = 0;
     if (batch_at_ == batch_end_) {
         batch_at_ = 0;
-        batch_end_ = queue_.take(batch_.data(), batch_size);
+        // Nobody can steal what is in the batch, so while others are idle it is left to them.
+        const bool others_idle = pool_.sleepers_.load(std::memory_order_relaxed) != 0 ||
+                                 pool_.searching_.load(std::memory_order_relaxed) != 0;
+        batch_end_ = queue_.take(batch_.data(), others_idle ? 1 : batch_size);
         if (batch_end_ == 0)
             return nullptr;
     }
@@ -224,10 +227,12 @@ void worker::sleep() noexcept
     bool woken = false;
     if (!pool_.any_queue_filled() && !pool_.ending_.load(std::memory_order_seq_cst)) {
         add(sleeps_);
-        if (reactor)
+        if (reactor) {
             sleep_in_reactor();
-        else
+        } else {
+            pool_.alert_guard();
             sleep_on_futex();
+        }
     }
     {
         std::lock_guard hold{pool_.idle_lock_};
@@ -264,10 +269,15 @@ void worker::sleep_in_reactor() noexcept
         if (span <= 0)
             return;
     }
-    const bool look = pool_.blocked_on_.load(std::memory_order_relaxed) != 0 && span < 0 &&
-                      pool_.deadlock_checked_at_.load(std::memory_order_relaxed) != pool_.total_turns();
-    if (parker_.woken())
+    bool look = span < 0 && pool_.deadlock_possible();
+    if (span < 0 && !look) {
+        pool_.off_guard_.store(true, std::memory_order_seq_cst);
+        look = pool_.deadlock_possible();
+    }
+    if (parker_.woken()) {
+        pool_.off_guard_.store(false, std::memory_order_relaxed);
         return;
+    }
     try {
         pool_.reactor_.wait(look ? rest_before_deadlock : span);
         if (look && !parker_.woken())
@@ -277,6 +287,7 @@ void worker::sleep_in_reactor() noexcept
     } catch (...) {
         pool_.report_handler(std::current_exception());
     }
+    pool_.off_guard_.store(false, std::memory_order_relaxed);
     polled_at_ = pool_.now();
 }
 

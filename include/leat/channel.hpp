@@ -49,6 +49,7 @@ public:
 
     void prepare(turn&) noexcept
     {
+        this->slot.reset();  // of an operation that is awaited again
     }
     spinlock& source() noexcept override
     {
@@ -405,7 +406,7 @@ public:
         if constexpr (std::is_void_v<T>)
             return {};
         else
-            return result<T>{std::move(*got)};
+            return result<T>{std::in_place, std::move(*got)};
     }
 
     /// recv() for a thread that is no worker: blocks the thread.

@@ -87,6 +87,15 @@ private:
 template <class T>
 inline constexpr char type_key = 0;
 
+/// Something that is to last as long as a canceller.
+class canceller_guard {
+public:
+    canceller_guard() noexcept = default;
+    canceller_guard(const canceller_guard&) = delete;
+    canceller_guard& operator=(const canceller_guard&) = delete;
+    virtual ~canceller_guard() = default;
+};
+
 context make_context(context_node* adopted) noexcept;
 context_node* make_value_node(context_node& parent, const void* key, std::shared_ptr<const void> value);
 
@@ -192,7 +201,8 @@ public:
     {
     }
     canceller(canceller&& other) noexcept
-        : context_{std::move(other.context_)}, armed_{std::exchange(other.armed_, false)}
+        : context_{std::move(other.context_)}, guard_{std::move(other.guard_)},
+          armed_{std::exchange(other.armed_, false)}
     {
     }
     canceller& operator=(canceller&& other) noexcept
@@ -200,6 +210,7 @@ public:
         if (this != &other) {
             (*this)();
             context_ = std::move(other.context_);
+            guard_ = std::move(other.guard_);
             armed_ = std::exchange(other.armed_, false);
         }
         return *this;
@@ -229,8 +240,15 @@ public:
                 node->cancel(errc::cancelled, std::move(cause));
     }
 
+    // For the library.
+    void keep(std::unique_ptr<detail::canceller_guard> guard) noexcept
+    {
+        guard_ = std::move(guard);
+    }
+
 private:
     context context_;
+    std::unique_ptr<detail::canceller_guard> guard_;
     bool armed_ = false;
 };
 
@@ -249,9 +267,19 @@ context background() noexcept;
 [[nodiscard]] cancellable_context with_deadline(const context& parent, clock::time_point deadline);
 [[nodiscard]] cancellable_context with_deadline(clock::time_point deadline);
 
-/// The same, from now. Negative spans are in the past.
+/// The same, from now. Negative spans are in the past; one beyond the end of time is no limit.
 [[nodiscard]] cancellable_context with_timeout(const context& parent, clock::duration span);
 [[nodiscard]] cancellable_context with_timeout(clock::duration span);
+template <class Rep, class Period>
+[[nodiscard]] cancellable_context with_timeout(const context& parent, std::chrono::duration<Rep, Period> span)
+{
+    return with_timeout(parent, detail::span_of(span));
+}
+template <class Rep, class Period>
+[[nodiscard]] cancellable_context with_timeout(std::chrono::duration<Rep, Period> span)
+{
+    return with_timeout(detail::span_of(span));
+}
 
 /// A child that carries one more value. It ends when its parent does.
 template <class T, class U = T>
@@ -273,11 +301,13 @@ template <class T>
 /// Ends when either ends; the values are the first one's, then the second's.
 [[nodiscard]] cancellable_context merge(const context& first, const context& second);
 
-/// Ends when one of the signals arrives, with a cause that names it. Other handling of these signals in the
-/// process is replaced until the canceller has been destroyed.
+/// Ends when one of the signals arrives, with a signal_error as the cause. Other handling of these signals in
+/// the process is replaced until the canceller has been destroyed, which puts it back; until then, signals that
+/// follow the first have no effect.
 ///
-/// Errors  usage_error outside a runtime (a simulated world has no signals); std::system_error from the
-///         system.
+/// Errors  usage_error outside a runtime (a simulated world has no signals); std::system_error for a signal
+///         that does not exist or can not be handled.
+/// Threads the canceller may be destroyed on any, also after the runtime, which then has stopped listening.
 [[nodiscard]] cancellable_context with_signals(const context& parent, std::initializer_list<int> signals);
 
 /// The cause of a context that a signal has ended.
@@ -437,20 +467,20 @@ template <class A>
 /// Throws   timed_out_error once the limit has passed and the inner one, and every group it started, has
 ///          ended; else whatever the inner one throws. A limit further out that passes first throws the
 ///          same from here.
-template <class A>
-[[nodiscard]] auto timeout(clock::duration limit, A inner) -> task<detail::awaited_t<A>>
+template <class Rep, class Period, class A>
+[[nodiscard]] auto timeout(std::chrono::duration<Rep, Period> limit, A inner) -> task<detail::awaited_t<A>>
 {
-    return detail::run_until<A, detail::awaited_t<A>>(limit, std::move(inner));
+    return detail::run_until<A, detail::awaited_t<A>>(detail::span_of(limit), std::move(inner));
 }
 
 /// Runs a task or an operation that must not be interrupted, such as cleanup: deaf to the cancellation of the
 /// calling task, but for no longer than `limit`.
 ///
 /// Throws  timed_out_error after the limit; whatever the inner one throws.
-template <class A>
-[[nodiscard]] auto shield(clock::duration limit, A inner)
+template <class Rep, class Period, class A>
+[[nodiscard]] auto shield(std::chrono::duration<Rep, Period> limit, A inner)
 {
-    return detail::run_shielded<A, detail::awaited_t<A>>(limit, std::move(inner));
+    return detail::run_shielded<A, detail::awaited_t<A>>(detail::span_of(limit), std::move(inner));
 }
 
 template <>

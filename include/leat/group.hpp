@@ -294,8 +294,12 @@ task<std::vector<T>> run_result_group(group_options options, Body body)
     co_await with_group(options, std::ref(inner));
     std::vector<T> all;
     all.reserve(slots.size());
-    for (outcome<T>& slot : slots)
+    for (outcome<T>& slot : slots) {
+        // Its child was told to end by cancel(), or not started.
+        if (slot.empty())
+            throw cancelled_error{};
         all.push_back(slot.take());
+    }
     co_return all;
 }
 
@@ -303,6 +307,8 @@ task<std::vector<T>> run_result_group(group_options options, Body body)
 
 /// with_group() for children that all give a T: returns their results in the order in which they were
 /// spawned. The group is to be filled by the body, one spawn at a time.
+///
+/// Throws  as with_group(); cancelled_error, too, if cancel() has left results missing.
 template <class T, class Body>
 [[nodiscard]] task<std::vector<T>> with_results(const group_options& options, Body body)
 {
@@ -360,6 +366,7 @@ void start_into(join_scope& scope, task_root& owner, task<T>& what, outcome<T>& 
         scope.start(*child, owner.now, false);
     } catch (...) {
         what.discard();
+        slot.fail(std::current_exception());
         scope.body_failed(std::current_exception());
     }
 }
@@ -530,7 +537,7 @@ template <detail::awaitable_argument... As>
     requires(sizeof...(As) > 0)
 [[nodiscard]] auto when_any(As&&... tasks)
 {
-    if constexpr ((detail::operation<std::remove_cvref_t<As>> && ...))
+    if constexpr ((detail::selectable_operation<std::remove_cvref_t<As>> && ...))
         return select(std::forward<As>(tasks)...);
     else
         return detail::run_any<detail::side_value<As>...>(detail::as_task(std::forward<As>(tasks))...);

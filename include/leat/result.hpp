@@ -13,7 +13,8 @@ namespace leat {
 /// A value, or why there is none: a code, with the exception if one was thrown.
 ///
 /// T may be void or a reference. Reading the value of a failed result throws what the operation would
-/// have thrown.
+/// have thrown. A T that is itself a code or an exception_ptr is made with std::in_place; without it, that is
+/// why there is no value.
 template <class T = void>
 class [[nodiscard]] result {
     using stored = std::conditional_t<std::is_void_v<T>, std::monostate,
@@ -50,6 +51,12 @@ public:
     result(std::conditional_t<std::is_reference_v<T>, T, no_reference> value) noexcept
         requires std::is_reference_v<T>
         : state_{std::in_place_index<0>, std::addressof(value)}
+    {
+    }
+
+    template <class... Args>
+        requires(!std::is_void_v<T> && !std::is_reference_v<T> && std::is_constructible_v<T, Args...>)
+    explicit result(std::in_place_t, Args&&... args) : state_{std::in_place_index<0>, std::forward<Args>(args)...}
     {
     }
 

@@ -82,14 +82,15 @@ public:
     /// Throws  what the task throws; deadlock_error if no task of the runtime can ever run again; usage_error
     ///         on a worker, which must not block.
     template <class W>
-    auto block_on(W&& what, detail::location place = detail::location::current())
+    decltype(auto) block_on(W&& what, detail::location place = detail::location::current())
     {
         refuse_worker("block_on");
         auto handle = spawn(std::forward<W>(what), {.name = "main"}, place);
         return wait(handle);
     }
 
-    /// Starts a task on the pool from anywhere, under the root context unless the options name another.
+    /// Starts a task on the pool from anywhere, under the root context unless the options name another. If the
+    /// runtime has been stopped, the task is destroyed at once, and its handle gives errc::abandoned.
     template <class W>
         requires detail::spawnable_task<W&&> || detail::spawnable_callable<W>
     auto spawn(W&& what, const spawn_options& options = {},
@@ -106,7 +107,8 @@ public:
 
     /// Ends everything: cancels the root context, waits for the tasks up to the grace, reports those that are
     /// stuck, stops the workers, and destroys what is left, children before parents. Calls of blocking() that
-    /// have begun are waited for. Idempotent. On a worker, which can not wait for itself, it only cancels.
+    /// have begun are waited for. Idempotent. In a task or a call of blocking(), for which it would have to wait,
+    /// it only cancels.
     void stop() noexcept;
 
     runtime_metrics metrics() const;
@@ -147,7 +149,7 @@ private:
 ///
 /// When the task has ended, what it left behind is ended as by runtime::stop().
 template <class W>
-auto run(W&& main, runtime_options options = {}, detail::location place = detail::location::current())
+decltype(auto) run(W&& main, runtime_options options = {}, detail::location place = detail::location::current())
 {
     runtime pool{std::move(options)};
     return pool.block_on(std::forward<W>(main), place);

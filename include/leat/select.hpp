@@ -154,7 +154,7 @@ template <class A>
 auto as_operation(A&& what)
 {
     using type = std::remove_cvref_t<A>;
-    if constexpr (operation<type>) {
+    if constexpr (selectable_operation<type>) {
         return type(std::forward<A>(what));
     } else if constexpr (requires { what.join(); }) {
         return what.join();
@@ -204,7 +204,9 @@ class select_operation {
 
 public:
     static constexpr bool any_handler = (Cases::has_handler || ...);
-    using plain_result = select_result<value_or_unit<typename Cases::value_type>...>;
+    // A select without cases only ever throws; its result has a type all the same.
+    using plain_result = std::conditional_t<count == 0, select_result<std::monostate>,
+                                            select_result<value_or_unit<typename Cases::value_type>...>>;
     using answer = std::conditional_t<any_handler, std::size_t, plain_result>;
 
     explicit select_operation(Cases&&... cases) : cases_{std::move(cases)...}
@@ -319,17 +321,21 @@ private:
                        std::move(handler));
     }
     template <std::size_t I>
-    plain_result take(std::size_t chosen)
+    plain_result take([[maybe_unused]] std::size_t chosen)
     {
         if constexpr (I + 1 < count)
             if (chosen != I)
                 return take<I + 1>(chosen);
-        auto& c = std::get<I>(cases_);
-        if constexpr (std::is_void_v<decltype(c.take())>) {
-            c.take();
-            return plain_result{std::in_place_index<I>};
+        if constexpr (count == 0) {
+            return plain_result{std::in_place_index<0>};
         } else {
-            return plain_result{std::in_place_index<I>, c.take()};
+            auto& c = std::get<I>(cases_);
+            if constexpr (std::is_void_v<decltype(c.take())>) {
+                c.take();
+                return plain_result{std::in_place_index<I>};
+            } else {
+                return plain_result{std::in_place_index<I>, c.take()};
+            }
         }
     }
 
@@ -446,7 +452,7 @@ public:
     class awaiter {
     public:
         awaiter(std::vector<recv_operation<T>>& cases, task_root& root)
-            : cases_{cases}, slots_(cases.size()), locks_(cases.size()), root_{root},
+            : cases_{cases}, slots_(cases.size()), locks_(cases.size() + 1), root_{root},
               core_{root, slots_.data(), locks_.data(), slots_.size(), select_core::none, false}
         {
         }

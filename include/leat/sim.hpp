@@ -34,7 +34,7 @@ public:
     explicit world(std::uint64_t seed);
     world(const world&) = delete;
     world& operator=(const world&) = delete;
-    /// Cancels what is left, lets it end, and destroys what does not.
+    /// Cancels what is left, lets it end, and destroys what does not. Left by an exception, it prints its seed.
     ~world();
 
     /// Runs the world until the task has ended; other tasks may be left.
@@ -42,7 +42,7 @@ public:
     /// Throws  what the task throws; deadlock_error, with the seed and every parked task, if it can never end;
     ///         what a detached task threw.
     template <class W>
-    auto run(W&& main, detail::location place = detail::location::current())
+    decltype(auto) run(W&& main, detail::location place = detail::location::current())
     {
         auto handle = spawn(std::forward<W>(main), {.name = "main"}, place);
         drive(handle);
@@ -61,11 +61,11 @@ public:
     }
 
     /// One turn of one ready task, the seed choosing which; or, if none is ready, the clock moves to the next
-    /// timer. False if neither is to be had.
+    /// timer. False if neither is to be had. Throws what a detached task threw; so do the next two.
     bool step();
     /// Turns until no task is ready. The clock stands still.
     void settle();
-    /// Moves the clock, and runs all that becomes ready on the way.
+    /// Moves the clock, and runs all that becomes ready on the way. Throws usage_error for a negative span.
     void advance(clock::duration by);
 
     /// The virtual time since the world was made.

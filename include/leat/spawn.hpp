@@ -1,6 +1,7 @@
 #pragma once
 
 #include <leat/context.hpp>
+#include <leat/detail/atomic.hpp>
 #include <leat/task.hpp>
 
 #include <concepts>
@@ -61,6 +62,7 @@ struct spawn_site {
     scheduler* sched = nullptr;
     context_node* context = nullptr;
     join_scope_base* scope = nullptr;
+    bool context_outlives = false;  ///< the context is the scope's own
     turn* by = nullptr;
     std::string_view name{};
     location place{};
@@ -94,6 +96,9 @@ public:
     }
     /// Makes it runnable. With a handle, the caller now shares it.
     void launch(turn* by, bool with_handle) noexcept;
+    /// The two halves of launching without a handle.
+    void announce(turn* by) noexcept;
+    void queue(turn* by) noexcept;
 
     void cancel() noexcept;
     void drop_handle() noexcept;
@@ -132,8 +137,8 @@ private:
     join_scope_base* scope_;
     cancel_node* own_ = nullptr;
     bool counted_context_;
-    std::atomic<bool> done_{false};
-    std::atomic<std::uint8_t> holders_{1};
+    atomic<bool> done_{false};
+    atomic<std::uint8_t> holders_{1};
 };
 
 template <class T>
@@ -358,7 +363,8 @@ public:
             root_->cancel();
     }
 
-    /// Lets the task go on alone. If it fails and nobody has seen that, the runtime's handler is told.
+    /// Lets the task go on alone. If it fails and nobody has seen that, the runtime's handler is told; of a
+    /// runtime that has gone, the failure is printed.
     void detach() noexcept
     {
         if (root_ != nullptr)

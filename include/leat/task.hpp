@@ -311,9 +311,10 @@ public:
                 static_assert(!std::is_lvalue_reference_v<inner>,
                               "leat: a task is awaited once and consumed by it: as_result(std::move(t))");
                 return start<typename inner_type::value_type, false>(awaited.take());
-            } else if constexpr (operation<inner_type>)
-                return operation_awaiter<inner_type, false>{awaited.take(), runs_in};
-            else
+            } else if constexpr (operation<inner_type>) {
+                auto&& op = awaited.take();
+                return operation_awaiter<inner_type, false>{op, runs_in};
+            } else
                 return std::forward<inner>(awaited.take()).await_result_in(runs_in);
         } else if constexpr (operation<type>) {
             return operation_awaiter<type, true>{awaited, runs_in};

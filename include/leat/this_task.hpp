@@ -5,10 +5,21 @@
 
 #include <cstdint>
 #include <string_view>
+#include <type_traits>
+#include <utility>
 
 namespace leat {
 
-/// Where tasks run: a handle on a scheduler. Cheap to copy; refers to it, does not keep it alive.
+class executor;
+
+namespace detail {
+/// What makes executor one of Asio's; defined by leat/asio/executor.hpp.
+template <class Dependent>
+struct asio_bridge;
+}  // namespace detail
+
+/// Where tasks run: a handle on a scheduler. Cheap to copy; refers to it, does not keep it alive. With
+/// leat/asio/executor.hpp it is an executor of Asio's as well.
 class executor {
 public:
     executor() noexcept = default;
@@ -24,6 +35,25 @@ public:
         return *sched_;
     }
     friend bool operator==(const executor& a, const executor& b) noexcept = default;
+
+    // For Asio.
+    template <class F, class Bridge = detail::asio_bridge<std::remove_cvref_t<F>>>
+        requires requires(const executor& on, F&& f) { Bridge::execute(on, std::forward<F>(f)); }
+    void execute(F&& f) const
+    {
+        Bridge::execute(*this, std::forward<F>(f));
+    }
+    template <class P, class Bridge = detail::asio_bridge<P>>
+    auto query(const P& property) const -> decltype(Bridge::query(std::declval<const executor&>(), property))
+    {
+        return Bridge::query(*this, property);
+    }
+    template <class P, class Bridge = detail::asio_bridge<P>>
+    auto require(const P& property) const
+        -> decltype(Bridge::require(std::declval<const executor&>(), property))
+    {
+        return Bridge::require(*this, property);
+    }
 
 private:
     detail::scheduler* sched_ = nullptr;

@@ -26,9 +26,24 @@ struct clock {
 
 namespace detail {
 
+/// Any span as the clock's, rounded up; beyond its range, the longest that there is.
+template <class Rep, class Period>
+constexpr clock::duration span_of(std::chrono::duration<Rep, Period> span) noexcept
+{
+    constexpr double far = 9.2e18;
+    const double rough = std::chrono::duration<double, clock::period>{span}.count();
+    if (rough >= far)
+        return clock::duration::max();
+    if (!(rough > -far))
+        return clock::duration::min();
+    return std::chrono::ceil<clock::duration>(span);
+}
+
 /// The scheduler that the calling code belongs to: that of the running task, or the simulated world that
 /// lives on this thread, or null.
 scheduler* ambient_scheduler() noexcept;
+/// The latest world that was made on this thread and still lives, or null.
+scheduler* worlds_of_thread() noexcept;
 void set_ambient_scheduler(scheduler* to) noexcept;
 
 /// Waits for a point in time: sleep and after. Disarmed at once when it loses.
@@ -93,9 +108,14 @@ public:
 
     explicit tick_operation(timer_state& state) noexcept : state_{&state}
     {
+        ref_timer(state);
     }
-    tick_operation(const tick_operation& other) noexcept : state_{other.state_}
+    tick_operation(const tick_operation& other) noexcept : tick_operation{*other.state_}
     {
+    }
+    ~tick_operation()
+    {
+        unref_timer(*state_);
     }
 
     void prepare(turn&) noexcept
@@ -148,7 +168,7 @@ protected:
 template <class Rep, class Period>
 [[nodiscard]] detail::sleep_operation sleep_for(std::chrono::duration<Rep, Period> span) noexcept
 {
-    return detail::sleep_operation{std::chrono::ceil<clock::duration>(span)};
+    return detail::sleep_operation{detail::span_of(span)};
 }
 
 /// The same until a point on leat::clock.
@@ -174,7 +194,7 @@ public:
     /// Starts at once, on the calling task's clock. Throws usage_error outside every task and world.
     template <class Rep, class Period>
     explicit timer(std::chrono::duration<Rep, Period> span)
-        : timer_owner{std::chrono::ceil<clock::duration>(span), clock::duration::zero()}
+        : timer_owner{detail::span_of(span), clock::duration::zero()}
     {
     }
 
@@ -193,7 +213,7 @@ public:
     template <class Rep, class Period>
     bool reset(std::chrono::duration<Rep, Period> span) noexcept
     {
-        return restart(std::chrono::ceil<clock::duration>(span));
+        return restart(detail::span_of(span));
     }
 
 private:
@@ -208,7 +228,7 @@ public:
     /// Throws usage_error if the period is not positive, and outside every task and world.
     template <class Rep, class Period>
     explicit ticker(std::chrono::duration<Rep, Period> period)
-        : ticker{std::chrono::ceil<clock::duration>(period)}
+        : ticker{detail::span_of(period)}
     {
     }
     explicit ticker(clock::duration period);
@@ -233,7 +253,7 @@ public:
     template <class Rep, class Period>
     void reset(std::chrono::duration<Rep, Period> period)
     {
-        restart(std::chrono::ceil<clock::duration>(period));
+        restart(detail::span_of(period));
     }
 
 private:

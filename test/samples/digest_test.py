@@ -5,7 +5,6 @@ import os
 import pty
 import random
 import re
-import select
 import shutil
 import signal
 import subprocess
@@ -369,43 +368,47 @@ class Digest(unittest.TestCase):
 
     # ---- Memory and terminals ----
 
-    def peak_memory(self, *arguments):
-        process = subprocess.Popen([DIGEST, *arguments], stdout=subprocess.DEVNULL)
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        self.assertEqual(process.returncode, 0)
-        return usage.ru_maxrss * 1024
+    def peak_memory(self, *roots, lines):
+        """In bytes, after so many lines, while it waits for a pipe that sorts behind all else."""
+        pipe = self.place + b"/~"
+        os.mkfifo(pipe)
+        process = self.start("--workers", "4", *roots, pipe)
+        for _ in range(lines):
+            process.stdout.readline()
+        self.assertIsNone(process.poll())
+        with open(f"/proc/{process.pid}/status", encoding="ascii") as file:
+            peak = int(re.search(r"VmHWM:\s*(\d+) kB", file.read())[1])
+        with open(pipe, "wb"):
+            pass
+        self.assertEqual(process.wait(), 0)
+        os.remove(pipe)
+        return peak << 10
 
     @unittest.skipIf(SANITIZED, "sanitizers remember what has been freed")
-    def test_memory_does_not_grow_with_the_tree(self):
-        place = self.place
-        peaks = []
-        for copies in (range(20), range(20, 400)):
-            for directory in copies:
-                os.makedirs(place + b"/%d" % directory)
-                for name in range(100):
-                    write(place + b"/%d/%s-%d" % (directory, b"n" * 150, name), b"")
-            peaks.append(self.peak_memory("--workers", "4", place))
-        self.assertLess(peaks[1], peaks[0] + (3 << 20), peaks)
+    def test_memory_grows_neither_with_the_tree_nor_with_what_waits_for_a_big_file(self):
+        big, tree = self.place + b"/!", self.place + b"/tree"
+        write(big, b"")
+        for number in range(5000):
+            write(tree + b"/%d/%s%d" % (number % 50, b"n" * 150, number), b"")
+        again = [tree + b"/" * number for number in range(8)]  # the same tree by other names: 40,000 files
+        small = self.peak_memory(big, tree, lines=5001)
+        large = self.peak_memory(big, *again, lines=40001)
+        os.truncate(big, 1 << 29)
+        waiting = self.peak_memory(big, *again, lines=40001)
+        # A path and a sum for each of 35,000 files would be more than 8 MB.
+        self.assertLess(large - small, 4 << 20)
+        self.assertLess(waiting - small, 4 << 20)
 
-    @unittest.skipIf(SANITIZED, "sanitizers remember what has been freed")
-    def test_memory_does_not_grow_with_what_waits_for_a_big_file(self):
-        place = self.place
-        with open(place + b"/0", "wb") as file:
-            file.truncate(2 << 30)
-        for number in range(30000):
-            write(place + b"/z%s%d" % (b"n" * 150, number), b"")
-        # The names of one directory are held, sorted; sums and all else of those that wait are not.
-        self.assertLess(self.peak_memory("--workers", "2", place), self.peak_memory(self.tree) + (16 << 20))
-
-    def read_terminal(self, *arguments, stdout):
+    def read_terminal(self, *arguments, stdout=None, pipe=None):
+        """What is shown on a terminal; a pipe gets its end only after a while."""
         terminal, end = pty.openpty()
-        process = subprocess.Popen([DIGEST, *arguments], stdin=end, stdout=end if stdout is None else stdout,
-                                   stderr=end)
+        process = subprocess.Popen([DIGEST, *arguments], stdin=end, stdout=stdout or end, stderr=end)
         os.close(end)
+        if pipe:
+            time.sleep(0.7)
+            write(pipe, b"x")
         shown = b""
         while True:
-            select.select([terminal], [], [], 60)
             try:
                 shown += os.read(terminal, 65536)
             except OSError:  # all writers have gone
@@ -415,19 +418,23 @@ class Digest(unittest.TestCase):
         return shown
 
     def test_shows_progress_on_a_terminal(self):
-        tree = self.endless_tree()
-        os.truncate(tree + b"/z", (1 << 30) if not SANITIZED else (256 << 20))
+        pipe = self.place + b"/pipe"
+        os.mkfifo(pipe)
+        sizes = self.tree + b"/sizes"
         with tempfile.TemporaryFile() as file:
-            shown = self.read_terminal(tree, stdout=file)
+            shown = self.read_terminal(pipe, sizes, stdout=file, pipe=pipe)
             file.seek(0)
-            self.assert_lines(file.read(), expected(tree))
+            lines = file.read().splitlines(True)
+        self.assert_lines(b"".join(line for line in lines if not line.endswith(b"/pipe\n")), expected(sizes))
+        self.assertEqual(len(lines), 10)
         progress = rb"(\d+) files?, [0-9.]+ [kMGT]?B, [0-9.]+ [kMGT]?B/s"
         self.assertRegex(shown, rb"^(\r\x1b\[K(" + progress + rb"(\r\n)?)?)+$")
-        self.assertEqual(re.findall(progress, shown)[-1], b"4")
+        self.assertGreater(len(re.findall(progress, shown)), 2)
+        self.assertEqual(re.findall(progress, shown)[-1], b"10")
         self.assertTrue(shown.endswith(b"\r\n"))
 
     def test_lines_and_progress_share_a_terminal(self):
-        shown = self.read_terminal(self.tree + b"/sizes", stdout=None)
+        shown = self.read_terminal(self.tree + b"/sizes")
         text = re.sub(rb"[^\n]*\r\x1b\[K", b"", shown.replace(b"\r\n", b"\n"))  # what stays on the screen
         *lines, progress, rest = text.split(b"\n")
         self.assert_lines(b"\n".join(lines) + b"\n", expected(self.tree + b"/sizes"))

@@ -61,3 +61,6 @@ inline performance perform(leat::task<> scene, std::uint64_t seed = 1)
 // What follows is a sample's source, whose main() is not the program's here, and has no implicit return.
 #define main sample_main
 #pragma GCC diagnostic ignored "-Wreturn-type"
+#ifndef __clang__
+#pragma GCC diagnostic ignored "-Wsubobject-linkage"  // its lambdas are local, as they should be
+#endif

@@ -21,9 +21,10 @@ struct child_end {
         if (hung)
             return "hangs";
         if (signal != 0)
-            return std::string{"is killed by "} + (signal == SIGSEGV   ? "SIGSEGV"
-                                                   : signal == SIGABRT ? "SIGABRT"
-                                                                       : "signal " + std::to_string(signal));
+            return "is killed by " + (signal == SIGSEGV   ? std::string{"SIGSEGV"}
+                                      : signal == SIGABRT ? std::string{"SIGABRT"}
+                                      : signal == SIGILL  ? std::string{"SIGILL"}
+                                                          : "signal " + std::to_string(signal));
         return "ends with status " + std::to_string(status);
     }
 };

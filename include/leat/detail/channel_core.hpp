@@ -18,10 +18,10 @@
 // wait, so the channel closes.
 #pragma once
 
+#include <leat/detail/atomic.hpp>
 #include <leat/detail/frame_pool.hpp>
 #include <leat/detail/park.hpp>
 
-#include <atomic>
 #include <cstddef>
 #include <memory>
 #include <mutex>
@@ -119,7 +119,7 @@ protected:
 private:
     void last_handle_gone() noexcept;
 
-    std::atomic<std::uint32_t> refs_{1};
+    atomic<std::uint32_t> refs_{1};
     std::uint32_t waiting_ = 0;
     bool closed_ = false;
     bool orphaned_ = false;

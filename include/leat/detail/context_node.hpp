@@ -11,22 +11,24 @@
 // added. Telling goes on in batches: some members are taken off their list under the lock, told without it.
 //
 // cancel() walks the tree with a work list through the nodes, so its depth costs no stack. A node is on the
-// list of the one canceller that won `cancelling_`, which holds a reference to it. A child that is being
+// list of the one canceller that won `cancelling_`, which holds a reference to it; one that lost only sees to
+// it that error_ is set when it returns. A child that is being
 // destroyed (its count is zero) is left alone: nobody can be waiting on it.
 //
 // Locks: two nodes' locks are never held together. A node's lock may be taken while the lock of some other
 // source is held only by select, which takes all its sources' locks in the order of their addresses.
 //
 // A deadline is armed with the shard of the scheduler in which the node was made, or, if it was made outside
-// of all, of the first scheduler in which a task enrols. The expiry takes a reference under the shard's
-// lock; the destructor disarms under the same lock, so neither meets a half-destroyed other.
+// of all or that one has ended, of the next scheduler in which a task enrols. The expiry takes a reference under
+// the shard's lock; the destructor disarms under the same lock, so neither meets a half-destroyed other. shard_
+// changes under the node's lock, and not after the end; it is counted, as the node may outlive the scheduler.
 #pragma once
 
+#include <leat/detail/atomic.hpp>
 #include <leat/detail/intrusive.hpp>
 #include <leat/detail/park.hpp>
 #include <leat/detail/timers.hpp>
 
-#include <atomic>
 #include <cstdint>
 #include <exception>
 #include <memory>
@@ -56,7 +58,7 @@ public:
                 return true;
         return false;
     }
-    /// The last one destroys the node, and then, in a loop, its ancestors that nobody else holds.
+    /// The last one destroys the node, and then, in a loop, those above that nobody else holds.
     void unref() noexcept;
 
     context_node* parent() const noexcept
@@ -84,12 +86,24 @@ protected:
     {
         return nullptr;
     }
-    /// Called when the count has become zero.
-    virtual void destroy() noexcept = 0;
+    /// Called when the count has become zero. The parent is let go of by the caller; what else the node holds it
+    /// drops itself.
+    virtual void destroy(context_node*& dying) noexcept = 0;
+    /// Lets go of a node, if any; if that was the last reference, adds it to those that are to be destroyed.
+    static void drop(context_node* node, context_node*& dying) noexcept
+    {
+        if (node == nullptr || node->refs_.fetch_sub(1, std::memory_order_acq_rel) != 1)
+            return;
+        node->next_dying_ = dying;
+        dying = node;
+    }
 
-    std::atomic<std::uint32_t> refs_{1};
+    atomic<std::uint32_t> refs_{1};
     context_node* parent_;
     cancel_node* canceller_;
+
+private:
+    context_node* next_dying_ = nullptr;
 };
 
 /// The place of a cancel_node among the children of one that it heeds.
@@ -129,7 +143,11 @@ public:
     void cancel(errc why, std::exception_ptr cause = nullptr) noexcept;
 
     /// Whether this node has ended or is about to because an ancestor has.
-    bool ending() const noexcept;
+    bool ending() const noexcept
+    {
+        int merged = most_merged;
+        return ending(merged);
+    }
     std::exception_ptr cause() const;
     std::int64_t deadline() const noexcept
     {
@@ -158,16 +176,25 @@ public:
     waiter_list waiters;  ///< operations that wait on done()
 
 private:
+    /// How many second parents ending() goes up to. Merged again and again, there may be any number of ways up.
+    static constexpr int most_merged = 64;
+
     cancel_node(context_node* parent, std::int64_t deadline) noexcept;
     ~cancel_node() override;
-    void destroy() noexcept override;
+    bool ending(int& merged) const noexcept;
+    void destroy(context_node*& dying) noexcept override;
     const void* own_value(const void* key) const noexcept override;
 
+    /// Under lock.
+    bool watched() const noexcept
+    {
+        return shard_ != nullptr && !shard_->closed();
+    }
     void expired(expiry& out) noexcept override;
-    void orphaned() noexcept override;
     void fire(turn* by) noexcept override;
 
     void attach(child_link& link) noexcept;
+    void end_locked(errc why, const std::exception_ptr& cause) noexcept;
     void end_this(errc why, const std::exception_ptr& cause, cancel_node*& work) noexcept;
     bool start_cancelling() noexcept
     {
@@ -187,15 +214,20 @@ private:
     context_node* second_values_ = nullptr;
     std::int64_t deadline_;
     cancel_node* next_work_ = nullptr;
-    std::atomic<bool> cancelling_{false};
-    bool watched_ = false;
+    atomic<bool> cancelling_{false};
+    timer_shard* shard_ = nullptr;  ///< with which the deadline is armed, or was
     bool listed_ = false;  ///< in the registry; touched under lock
 
+    /// The node may be in its destructor, which then waits for this to return: it must not be revived.
     struct stopper {
         cancel_node* node;
         void operator()() const noexcept
         {
-            node->cancel(errc::cancelled);
+            cancel_node* const held = node;
+            if (!held->try_ref())
+                return;
+            held->cancel(errc::cancelled);
+            held->unref();
         }
     };
     std::optional<std::stop_callback<stopper>> follows_;

@@ -37,6 +37,11 @@ template <class Op>
     requires requires { Op::shielded; }
 constexpr bool is_shielded<Op> = Op::shielded;
 
+/// Whether an operation can be one of several that are waited for. Not if its source has to be told after it
+/// has been published, when the task may have gone.
+template <class Op>
+concept selectable_operation = operation<Op> && !requires(spinlock& source) { Op::published(source); };
+
 /// Whether an operation is complete because the task's context has ended: done().
 template <class Op>
 bool completes_when_stopped(const Op& op) noexcept
@@ -142,7 +147,7 @@ public:
         return true;
     }
 
-    auto await_resume()
+    decltype(auto) await_resume()
     {
         if (state_ == state::parked) {
             state_ = state::complete;
@@ -168,8 +173,10 @@ public:
             } else if constexpr (std::is_void_v<typename Op::value_type>) {
                 op_.value();
                 return answer{};
-            } else {
+            } else if constexpr (std::is_reference_v<typename Op::value_type>) {
                 return answer{op_.value()};
+            } else {
+                return answer{std::in_place, op_.value()};
             }
         }
     }

@@ -135,8 +135,10 @@ public:
             return result<T>{thrown()};
         if constexpr (std::is_void_v<T>)
             return result<T>{};
-        else
+        else if constexpr (std::is_reference_v<T>)
             return result<T>{take()};
+        else
+            return result<T>{std::in_place, take()};
     }
 
 private:

@@ -28,6 +28,8 @@
 //   - A source that fails to claim a waiter drops it from its queue and looks at the next.
 //   - A waiter that wins has been unlinked by the winner, so a task with one waiter that was won through
 //     it takes no lock again.
+//   - A canceller that has won a task with an on_stop hook calls that instead of scheduling the task. The hook
+//     acts for the task, which does not run: it may park it again, shielded, until what it waits for has ended.
 //   - After it has published, the awaiting side touches neither the frame nor the root: the task may
 //     already run elsewhere. Sources are published under their locks, with `parked` stored before the
 //     first of the locks is released.
@@ -44,13 +46,13 @@
 // lock of the context's.
 #pragma once
 
+#include <leat/detail/atomic.hpp>
 #include <leat/detail/config.hpp>
 #include <leat/detail/intrusive.hpp>
 #include <leat/detail/location.hpp>
 #include <leat/detail/spinlock.hpp>
 #include <leat/error.hpp>
 
-#include <atomic>
 #include <coroutine>
 #include <cstddef>
 #include <cstdint>
@@ -59,6 +61,7 @@
 namespace leat::detail {
 
 class context_node;
+class reactor;
 class scheduler;
 class task_root;
 class timer_shard;
@@ -105,7 +108,7 @@ protected:
     constexpr stop_state() noexcept = default;
     ~stop_state() = default;
 
-    std::atomic<int> error_{0};
+    atomic<int> error_{0};
 };
 
 enum class [[nodiscard]] claim_result {
@@ -118,6 +121,18 @@ enum class [[nodiscard]] park_result {
     parked,
     refused,  ///< the context has been cancelled; the task is still running
     claimed,  ///< the context has been cancelled and the canceller will resume the task: suspend
+};
+
+/// What happens instead of waking a parked task when its context ends: for a wait that has to see something
+/// through first, such as an operation of Asio's.
+class stop_hook {
+public:
+    /// Called without locks by the canceller, who has won the task and acts for it here: makes it ready, or
+    /// parks it again, shielded.
+    virtual void context_ended(turn* by) noexcept = 0;
+
+protected:
+    ~stop_hook() = default;
 };
 
 /// What a scheduler runs: the root of an await chain, with what the whole chain shares. The base is its
@@ -251,6 +266,7 @@ public:
     std::coroutine_handle<> current{};  ///< where to resume; while parked, the innermost frame
     turn* now = nullptr;                ///< the turn it runs in, while it runs
     task_root* queued = nullptr;        ///< the next in a run queue or wake list
+    stop_hook* on_stop = nullptr;       ///< set before parking; read by a canceller that has won
 
     /// Reached by the root frame's end, from the scheduler's loop: no frame of the task is running.
     virtual void finished(turn& here) noexcept = 0;
@@ -265,11 +281,7 @@ public:
     context_node* exchange_context(context_node& to) noexcept;
 
     /// Moves the task to another scheduler; takes effect when it is next scheduled.
-    void move_to(scheduler& to) noexcept
-    {
-        leave_context();
-        sched_ = &to;
-    }
+    void move_to(scheduler& to) noexcept;
 
     /// Drops the enrolment, if any.
     void leave_context() noexcept
@@ -312,14 +324,15 @@ protected:
     void set_name(std::string_view name);
     void request_cancel() noexcept;
 
-    std::atomic<word> word_{running};
+    atomic<word> word_{running};
     scheduler* sched_;
     context_node* context_;
     stop_state* stop_;
     stop_state* enrolled_ = nullptr;
+    context_node* left_behind_ = nullptr;  ///< the root context of the scheduler it has moved from, counted
     std::uint64_t id_;
     char* name_ = nullptr;
-    std::atomic<bool> cancel_requested_{false};
+    atomic<bool> cancel_requested_{false};
 
 private:
     friend class chain_reader;
@@ -497,10 +510,16 @@ public:
     /// A timer has become the earliest of its shard.
     virtual void timer_armed(timer_shard& shard, std::int64_t deadline, turn* by) noexcept = 0;
 
+    /// Where it waits for I/O; null if it does none.
+    virtual reactor* io_reactor() noexcept
+    {
+        return nullptr;
+    }
+
     /// Where jobs for threads that may block are queued.
     virtual blocking_queue& blocking() noexcept = 0;
 
-    /// A detached task has thrown.
+    /// A detached task has thrown. Called through tell_unhandled() only.
     virtual void unhandled(task_root& root, std::exception_ptr thrown) noexcept = 0;
     /// A choice among `bound` possibilities, for turns that are scripted.
     virtual std::uint32_t choose(std::uint32_t bound) noexcept = 0;
@@ -517,12 +536,25 @@ public:
         return *unstoppable_;
     }
 
+    /// Tells a scheduler of a failure that nobody has seen; prints it if the scheduler has gone, for the handle
+    /// of a task may outlive it.
+    static void tell_unhandled(scheduler* of, task_root& root, std::exception_ptr thrown) noexcept;
+
 protected:
     scheduler() noexcept = default;
     virtual ~scheduler() = default;
 
+    /// From here on, until forget(), it is told of failures.
+    void enlist() noexcept;
+    /// Returns when nobody is telling it any more. Before anything that unhandled() needs is destroyed.
+    void forget() noexcept;
+
     context_node* root_context_ = nullptr;
     stop_state* unstoppable_ = nullptr;
+
+private:
+    scheduler* enlisted_before_ = nullptr;  ///< with the lock of the list
+    atomic<int> tellers_{0};
 };
 
 }  // namespace leat::detail

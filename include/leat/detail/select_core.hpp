@@ -11,6 +11,7 @@
 #pragma once
 
 #include <leat/detail/park.hpp>
+#include <leat/detail/spinlock.hpp>
 
 #include <coroutine>
 #include <cstddef>
@@ -31,7 +32,7 @@ class select_core {
 public:
     static constexpr std::size_t none = std::numeric_limits<std::size_t>::max();
 
-    /// `locks` is scratch, of the same size as `slots`.
+    /// `locks` is scratch, of the same size as `slots`, but of one at least.
     select_core(task_root& root, select_slot* slots, spinlock** locks, std::size_t count,
                 std::size_t fallback, bool biased) noexcept
         : root_{root}, slots_{slots}, locks_{locks}, count_{count}, fallback_{fallback}, biased_{biased}
@@ -73,6 +74,7 @@ private:
     std::size_t chosen_ = none;
     bool biased_;
     state state_ = state::fresh;
+    spinlock alone_;  ///< the source of a select without any: keeps the task from overtaking suspend()
 };
 
 }  // namespace leat::detail

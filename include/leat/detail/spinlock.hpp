@@ -1,6 +1,6 @@
 #pragma once
 
-#include <atomic>
+#include <leat/detail/atomic.hpp>
 
 namespace leat::detail {
 
@@ -33,7 +33,7 @@ public:
 private:
     void wait() noexcept;
 
-    std::atomic<bool> locked_{false};
+    atomic<bool> locked_{false};
 };
 
 }  // namespace leat::detail

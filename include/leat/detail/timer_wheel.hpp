@@ -94,6 +94,9 @@ public:
     /// at most once per level. A `now_ns` before the last one counts as the last one.
     timer_link* expire(std::int64_t now_ns) noexcept;
 
+    /// Disarms all. O(how many are armed).
+    void clear() noexcept;
+
     /// How many are armed.
     std::size_t size() const noexcept
     {

@@ -5,8 +5,13 @@
 // lock, where it may claim a task or take a reference and ask to be called again once the lock has been
 // released; after that the shard no longer knows it. So whoever disarms under the lock and finds it not
 // armed knows that expired() has returned.
+//
+// What is timed may outlive the scheduler: contexts and timers do. So a shard is counted, by its scheduler and by
+// each of those, and freed with the last. When the scheduler ends it closes its shards: nothing is armed in them
+// then or later, so that disarming goes on to be safe, on any thread.
 #pragma once
 
+#include <leat/detail/atomic.hpp>
 #include <leat/detail/park.hpp>
 #include <leat/detail/timer_wheel.hpp>
 
@@ -40,12 +45,6 @@ struct expiry {
 class timed : public timer_link {
 public:
     virtual void expired(expiry& out) noexcept = 0;
-    /// The scheduler has gone, and with it the shard; the timer will not expire.
-    virtual void orphaned() noexcept
-    {
-    }
-
-    timer_shard* shard = nullptr;
 
 protected:
     ~timed() = default;
@@ -53,19 +52,46 @@ protected:
 
 class timer_shard {
 public:
-    explicit timer_shard(scheduler& owner, unsigned tick_shift, std::int64_t start) noexcept
-        : wheel{tick_shift, start}, owner_{&owner}
+    /// Held once, by the caller.
+    static timer_shard& make(scheduler& owner, unsigned tick_shift, std::int64_t start)
     {
+        return *new timer_shard{owner, tick_shift, start};
     }
     timer_shard(const timer_shard&) = delete;
     timer_shard& operator=(const timer_shard&) = delete;
-    /// Orphans what is still armed.
-    ~timer_shard();
+
+    void hold() noexcept
+    {
+        holders_.fetch_add(1, std::memory_order_relaxed);
+    }
+    void leave() noexcept
+    {
+        if (holders_.fetch_sub(1, std::memory_order_acq_rel) == 1)
+            delete this;
+    }
+
+    /// The scheduler is about to end: disarms everything, for good.
+    void close() noexcept;
+    bool closed() const noexcept
+    {
+        return closed_.load(std::memory_order_relaxed);
+    }
+    /// Calls f(), under the lock, unless the shard has been closed; says whether it did.
+    template <class F>
+    bool while_open(F f) noexcept
+    {
+        std::lock_guard hold{lock};
+        if (closed())
+            return false;
+        f();
+        return true;
+    }
 
     /// Under the lock; tell() afterwards, without it, if the result is true.
     [[nodiscard]] bool arm_locked(timed& what, std::int64_t deadline) noexcept
     {
-        what.shard = this;
+        if (closed()) [[unlikely]]
+            return false;
         wheel.insert(what, deadline);
         armed_.store(wheel.size(), std::memory_order_relaxed);
         if (deadline >= earliest_.load(std::memory_order_relaxed))
@@ -121,9 +147,17 @@ public:
     timer_wheel wheel;
 
 private:
+    timer_shard(scheduler& owner, unsigned tick_shift, std::int64_t start) noexcept
+        : wheel{tick_shift, start}, owner_{&owner}
+    {
+    }
+    ~timer_shard() = default;
+
     scheduler* owner_;
-    std::atomic<std::int64_t> earliest_{timer_wheel::never};
-    std::atomic<std::size_t> armed_{0};
+    atomic<std::int64_t> earliest_{timer_wheel::never};
+    atomic<std::size_t> armed_{0};
+    atomic<std::uint32_t> holders_{1};
+    atomic<bool> closed_{false};  ///< set under the lock
 };
 
 }  // namespace leat::detail

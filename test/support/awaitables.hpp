@@ -1,0 +1,829 @@
+// Every awaitable of the public headers, in one table, for what has to be true of all of them. Whoever adds an
+// awaitable adds a line to awaitables() at the end; cancellation_test.cpp does the rest.
+//
+// A case owns what it waits for. Unless it happens by itself, it does not happen before make(), and what make()
+// made is had by exactly one successful wait.
+#pragma once
+
+#include "parcel.hpp"
+
+#include <leat/leat.hpp>
+
+#include <atomic>
+#include <chrono>
+#include <memory>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+namespace test {
+
+using namespace std::chrono_literals;
+
+class awaitable_case {
+public:
+    awaitable_case() = default;
+    awaitable_case(const awaitable_case&) = delete;
+    awaitable_case& operator=(const awaitable_case&) = delete;
+    virtual ~awaitable_case() = default;
+
+    /// Waits once. At most one wait at a time.
+    virtual leat::task<> wait() = 0;
+    /// Makes it happen, once, without waiting, from anywhere. False if that was only possible while somebody
+    /// waited, and nobody did.
+    virtual bool make()
+    {
+        return true;
+    }
+    /// How much that was made nobody has had, if that can be told without waiting.
+    virtual int left() const
+    {
+        return 0;
+    }
+    /// After a wait that failed: the caller still has what it wanted to give away.
+    virtual bool intact() const
+    {
+        return true;
+    }
+    /// What has to run beside it. In a task, before and after everything else.
+    virtual leat::task<> set_up()
+    {
+        co_return;
+    }
+    virtual leat::task<> tear_down()
+    {
+        co_return;
+    }
+    /// Lets happen what happens outside of the world in which the case is used.
+    virtual void elsewhere()
+    {
+    }
+};
+
+enum class happens : unsigned char {
+    once,       ///< one wait has it
+    for_good,   ///< every later wait has it too
+    by_itself,  ///< after time(), on the clock of the task
+    at_once,    ///< the wait lets others run, but cannot be made to park
+};
+
+struct awaitable_entry {
+    const char* name;
+    happens how;
+    std::unique_ptr<awaitable_case> (*create)();
+    bool ready_ahead = true;  ///< make() before the wait counts
+    bool in_world = true;     ///< parks in a sim::world
+    bool outlives = true;     ///< what it waits for does not belong to a runtime
+    bool on_pool = true;
+};
+
+/// How long what happens by itself takes. Set before the case is made.
+inline std::chrono::nanoseconds& time_until_happening()
+{
+    static std::chrono::nanoseconds span = 1h;
+    return span;
+}
+
+inline void expect(bool truth, const char* what)
+{
+    if (!truth)
+        throw std::logic_error{what};
+}
+
+namespace cases {
+
+class recv : public awaitable_case {
+public:
+    explicit recv(leat::channel<int> of = leat::channel<int>{1}) : ch{std::move(of)}
+    {
+    }
+    leat::task<> wait() override
+    {
+        const std::optional<int> got = co_await ch.recv();
+        expect(got.has_value() && *got == 7, "recv gave something else");
+    }
+    bool make() override
+    {
+        return ch.try_send(7).has_value();
+    }
+    int left() const override
+    {
+        return static_cast<int>(ch.size());
+    }
+    leat::channel<int> ch;
+};
+
+class recv_rendezvous final : public recv {
+public:
+    recv_rendezvous() : recv{leat::channel<int>{}}
+    {
+    }
+};
+
+class recv_unbounded final : public recv {
+public:
+    recv_unbounded() : recv{leat::channel<int>{leat::unbounded}}
+    {
+    }
+};
+
+class recv_void final : public awaitable_case {
+public:
+    leat::task<> wait() override
+    {
+        const bool open = co_await ch.recv();
+        expect(open, "recv gave the end");
+    }
+    bool make() override
+    {
+        return ch.try_send().has_value();
+    }
+    int left() const override
+    {
+        return static_cast<int>(ch.size());
+    }
+    leat::channel<void> ch{1};
+};
+
+class recv_result final : public recv {
+public:
+    leat::task<> wait() override
+    {
+        leat::result<std::optional<int>> got = co_await leat::as_result(ch.recv());
+        const std::optional<int> value = std::move(got).value();
+        expect(value.has_value() && *value == 7, "as_result(recv) gave something else");
+    }
+};
+
+/// On a full channel: what is made is a free place.
+class send_rvalue final : public awaitable_case {
+public:
+    send_rvalue()
+    {
+        static_cast<void>(ch.try_send(parcel{0}));
+    }
+    leat::task<> wait() override
+    {
+        parcel mine{7};
+        try {
+            co_await ch.send(std::move(mine));
+        } catch (...) {
+            kept_ = mine.full() && mine.value() == 7;
+            throw;
+        }
+    }
+    bool make() override
+    {
+        leat::result<parcel> got = ch.try_recv();
+        return got.has_value() && got.value().value() == 0;
+    }
+    int left() const override
+    {
+        return static_cast<int>(ch.capacity() - ch.size());
+    }
+    bool intact() const override
+    {
+        return kept_;
+    }
+    leat::channel<parcel> ch{1};
+
+private:
+    bool kept_ = false;
+};
+
+class send_rendezvous final : public awaitable_case {
+public:
+    leat::task<> wait() override
+    {
+        parcel mine{7};
+        try {
+            co_await ch.send(std::move(mine));
+        } catch (...) {
+            kept_ = mine.full() && mine.value() == 7;
+            throw;
+        }
+        expect(!mine.full(), "a value that was sent is still here");
+    }
+    bool make() override
+    {
+        leat::result<parcel> got = ch.try_recv();
+        return got.has_value() && got.value().value() == 7;
+    }
+    bool intact() const override
+    {
+        return kept_;
+    }
+    leat::channel<parcel> ch;
+
+private:
+    bool kept_ = false;
+};
+
+class send_lvalue final : public awaitable_case {
+public:
+    send_lvalue()
+    {
+        static_cast<void>(ch.try_send(std::string{"first"}));
+    }
+    leat::task<> wait() override
+    {
+        const std::string mine = "a value that is too long to be kept in place";
+        co_await ch.send(mine);
+    }
+    bool make() override
+    {
+        const leat::result<std::string> got = ch.try_recv();
+        return got.has_value();
+    }
+    int left() const override
+    {
+        return static_cast<int>(ch.capacity() - ch.size());
+    }
+    leat::channel<std::string> ch{1};
+};
+
+/// A value whose move may throw is boxed on its way.
+class send_boxed final : public awaitable_case {
+    struct awkward {
+        explicit awkward(int v) : value{v}
+        {
+        }
+        awkward(awkward&& other) noexcept(false) : value{std::exchange(other.value, -1)}
+        {
+        }
+        awkward& operator=(awkward&& other) noexcept(false)
+        {
+            value = std::exchange(other.value, -1);
+            return *this;
+        }
+        int value;
+    };
+
+public:
+    send_boxed()
+    {
+        static_cast<void>(ch.try_send(awkward{0}));
+    }
+    leat::task<> wait() override
+    {
+        awkward mine{7};
+        leat::result<> sent;
+        {
+            auto sending = ch.send(std::move(mine));
+            sent = co_await leat::as_result(sending);
+        }
+        kept_ = mine.value == 7;
+        std::move(sent).value();
+    }
+    bool make() override
+    {
+        return ch.try_recv().has_value();
+    }
+    int left() const override
+    {
+        return static_cast<int>(ch.capacity() - ch.size());
+    }
+    bool intact() const override
+    {
+        return kept_;
+    }
+    leat::channel<awkward> ch{1};
+
+private:
+    bool kept_ = false;
+};
+
+class send_void final : public awaitable_case {
+public:
+    send_void()
+    {
+        static_cast<void>(ch.try_send());
+    }
+    leat::task<> wait() override
+    {
+        co_await ch.send();
+    }
+    bool make() override
+    {
+        return ch.try_recv().has_value();
+    }
+    int left() const override
+    {
+        return static_cast<int>(ch.capacity() - ch.size());
+    }
+    leat::channel<void> ch{1};
+};
+
+class select_recv final : public recv {
+public:
+    leat::task<> wait() override
+    {
+        leat::channel<int> never;
+        const auto picked = co_await leat::select(never.recv(), ch.recv(), leat::after(24h));
+        expect(picked.index == 1 && std::get<1>(picked.value) == 7, "select took another case");
+    }
+};
+
+/// Receives and sends on one and the same channel, and waits for everything else there is.
+class select_mix final : public awaitable_case {
+public:
+    select_mix()
+    {
+        static_cast<void>(full.try_send(parcel{0}));
+    }
+    leat::task<> wait() override
+    {
+        leat::channel<int> never;
+        auto [other, cancel_other] = leat::with_cancel(leat::background());
+        parcel mine{7};
+        const leat::context deaf = leat::without_cancel(leat::background());
+        const leat::join_handle<> endless = leat::spawn(
+            [never]() -> leat::task<> { static_cast<void>(co_await never.recv()); }, {.context = deaf});
+        try {
+            const std::size_t chosen = co_await leat::select(
+                leat::on(never.recv(), [](std::optional<int>) {}),
+                leat::on(full.send(std::move(mine)), [] {}), leat::on(leat::after(24h), [] {}),
+                leat::on(other.done(), [] {}), leat::on(endless, [] {}), leat::on(never.send(1), [] {}),
+                leat::on_if(false, full.recv(), [](std::optional<parcel>) {}));
+            never.close();
+            expect(chosen == 1 && !mine.full(), "select took another case");
+        } catch (...) {
+            kept_ = mine.full() && mine.value() == 7;
+            never.close();
+            throw;
+        }
+    }
+    bool make() override
+    {
+        return full.try_recv().has_value();
+    }
+    int left() const override
+    {
+        return static_cast<int>(full.capacity() - full.size());
+    }
+    bool intact() const override
+    {
+        return kept_;
+    }
+    leat::channel<parcel> full{1};
+
+private:
+    bool kept_ = false;
+};
+
+class select_with_coroutine final : public recv {
+public:
+    leat::task<> wait() override
+    {
+        int got = 0;
+        auto keep = [&got](std::optional<int> value) -> leat::task<> {
+            got = value.value_or(0);
+            co_return;
+        };
+        static_cast<void>(
+            co_await leat::select(leat::on(ch.recv(), keep), leat::on(leat::after(24h), [] {})));
+        expect(got == 7, "the handler did not get the value");
+    }
+};
+
+class select_done final : public awaitable_case {
+public:
+    leat::task<> wait() override
+    {
+        leat::channel<int> never;
+        const auto picked = co_await leat::select(never.recv(), other_.first.done());
+        expect(picked.index == 1, "select took another case");
+    }
+    bool make() override
+    {
+        other_.second();
+        return true;
+    }
+
+private:
+    leat::cancellable_context other_ = leat::with_cancel(leat::background());
+};
+
+class select_range final : public recv {
+public:
+    leat::task<> wait() override
+    {
+        const std::vector<leat::channel<int>> from{leat::channel<int>{}, ch, leat::channel<int>{}};
+        const auto picked = co_await leat::select_range(from);
+        expect(picked.index == 1 && picked.value == 7, "select_range took another case");
+    }
+};
+
+class sleep_for final : public awaitable_case {
+public:
+    leat::task<> wait() override
+    {
+        co_await leat::sleep_for(time_until_happening());
+    }
+};
+
+class sleep_until final : public awaitable_case {
+public:
+    leat::task<> wait() override
+    {
+        co_await leat::sleep_until(leat::clock::now() + time_until_happening());
+    }
+};
+
+class select_after final : public awaitable_case {
+public:
+    leat::task<> wait() override
+    {
+        leat::channel<int> never;
+        const auto picked = co_await leat::select(never.recv(), leat::after(time_until_happening()));
+        expect(picked.index == 1, "select took another case");
+    }
+};
+
+class timer_wait final : public awaitable_case {
+public:
+    leat::task<> wait() override
+    {
+        static_cast<void>(co_await timer_.wait());
+    }
+    bool make() override
+    {
+        timer_.reset(0s);
+        return true;
+    }
+
+private:
+    leat::timer timer_{24h};
+};
+
+class ticker_tick final : public awaitable_case {
+public:
+    leat::task<> wait() override
+    {
+        static_cast<void>(co_await ticker_.tick());
+    }
+
+private:
+    leat::ticker ticker_{time_until_happening()};
+};
+
+class done final : public awaitable_case {
+public:
+    leat::task<> wait() override
+    {
+        co_await other_.first.done();
+    }
+    bool make() override
+    {
+        other_.second();
+        return true;
+    }
+
+private:
+    leat::cancellable_context other_ = leat::with_cancel(leat::background());
+};
+
+/// Joins a task that ends when it is told to, and nothing else.
+class join : public awaitable_case {
+public:
+    leat::task<> set_up() override
+    {
+        const leat::context deaf = leat::without_cancel(leat::background());
+        joined = leat::spawn(
+            [this]() -> leat::task<> {
+                const std::optional<int> order = co_await end.recv();
+                expect(order.has_value(), "nobody told the task to end");
+            },
+            {.context = deaf});
+        co_return;
+    }
+    leat::task<> wait() override
+    {
+        co_await joined;
+    }
+    bool make() override
+    {
+        return end.try_send(1).has_value();
+    }
+    leat::channel<int> end{1};
+    leat::join_handle<> joined;
+};
+
+class select_join final : public join {
+public:
+    leat::task<> wait() override
+    {
+        leat::channel<int> never;
+        const auto picked = co_await leat::select(never.recv(), joined.join());
+        expect(picked.index == 1, "select took another case");
+    }
+};
+
+/// Waits for the only thread that there is for blocking calls. The runtime must have one.
+class blocking final : public awaitable_case {
+public:
+    leat::task<> set_up() override
+    {
+        const leat::context deaf = leat::without_cancel(leat::background());
+        occupant_ = leat::spawn(
+            [this]() -> leat::task<> {
+                auto hold = [this] {
+                    occupied_.store(true);
+                    occupied_.notify_all();
+                    free_.wait(false);
+                };
+                co_await leat::blocking(std::ref(hold));
+            },
+            {.context = deaf});
+        while (!occupied_.load())
+            co_await leat::this_task::yield();
+    }
+    leat::task<> wait() override
+    {
+        auto count = [this] { runs_.fetch_add(1); };
+        const int before = runs_.load();
+        try {
+            co_await leat::blocking(std::ref(count));
+        } catch (...) {
+            kept_ = runs_.load() == before;
+            throw;
+        }
+        expect(runs_.load() == before + 1, "a blocking call did not run once");
+    }
+    bool make() override
+    {
+        free_.store(true);
+        free_.notify_all();
+        return true;
+    }
+    bool intact() const override
+    {
+        return kept_;
+    }
+    leat::task<> tear_down() override
+    {
+        make();
+        co_await occupant_;
+    }
+
+private:
+    std::atomic<bool> occupied_{false};
+    std::atomic<bool> free_{false};
+    std::atomic<int> runs_{0};
+    bool kept_ = false;
+    leat::join_handle<> occupant_;
+};
+
+class yield final : public awaitable_case {
+public:
+    leat::task<> wait() override
+    {
+        co_await leat::this_task::yield();
+    }
+};
+
+/// To a world of its own and back.
+class resume_on final : public awaitable_case {
+public:
+    leat::task<> wait() override
+    {
+        const leat::executor home = leat::this_task::executor();
+        co_await leat::this_task::resume_on(there_.get_executor());
+        expect(leat::this_task::executor() == there_.get_executor(), "the task did not go there");
+        const leat::context deaf = leat::without_cancel(leat::this_task::context());
+        co_await leat::with_context(deaf, leat::this_task::resume_on(home));
+        expect(leat::this_task::executor() == home, "the task did not come back");
+    }
+    void elsewhere() override
+    {
+        there_.settle();
+    }
+
+private:
+    leat::sim::world there_{1};
+};
+
+/// For a place in a full group, from a task that is not of the group.
+class group_spawn final : public awaitable_case {
+public:
+    leat::task<> set_up() override
+    {
+        const leat::context deaf = leat::without_cancel(leat::background());
+        host_ = leat::spawn([this] { return host(); }, {.context = deaf});
+        static_cast<void>(co_await up_.recv());
+    }
+    leat::task<> wait() override
+    {
+        const int before = runs_.load();
+        leat::join_handle<> child;
+        try {
+            child = co_await group_->spawn([this] { runs_.fetch_add(1); });
+        } catch (...) {
+            kept_ = runs_.load() == before;
+            throw;
+        }
+        const leat::context deaf = leat::without_cancel(leat::this_task::context());
+        co_await leat::with_context(deaf, std::move(child));
+        expect(runs_.load() == before + 1, "the child did not run once");
+    }
+    bool make() override
+    {
+        return leave_.try_send(1).has_value();
+    }
+    bool intact() const override
+    {
+        return kept_;
+    }
+    leat::task<> tear_down() override
+    {
+        leave_.close();
+        over_.close();
+        co_await host_;
+    }
+
+private:
+    leat::task<> host()
+    {
+        co_await leat::with_group({.limit = 1}, [this](leat::task_group& group) -> leat::task<> {
+            auto occupy = [this]() -> leat::task<> { static_cast<void>(co_await leave_.recv()); };
+            static_cast<void>(co_await group.spawn(occupy));
+            group_ = &group;
+            co_await up_.send(1);
+            static_cast<void>(co_await over_.recv());
+        });
+    }
+
+    leat::task_group* group_ = nullptr;
+    leat::channel<int> up_{1};
+    leat::channel<int> leave_{1};
+    leat::channel<int> over_;
+    std::atomic<int> runs_{0};
+    bool kept_ = false;
+    leat::join_handle<> host_;
+};
+
+class with_group final : public recv {
+public:
+    leat::task<> wait() override
+    {
+        std::optional<int> got;
+        co_await leat::with_group([&](leat::task_group& group) -> leat::task<> {
+            auto child = [&]() -> leat::task<> { got = co_await ch.recv(); };
+            static_cast<void>(co_await group.spawn(child));
+        });
+        expect(got == 7, "the child received something else");
+    }
+};
+
+class when_all final : public recv {
+public:
+    leat::task<> wait() override
+    {
+        const auto [got, one] = co_await leat::when_all(ch.recv(), at_once());
+        expect(got == 7 && one == 1, "when_all gave something else");
+    }
+
+private:
+    static leat::task<int> at_once()
+    {
+        co_return 1;
+    }
+};
+
+class when_any final : public recv {
+public:
+    leat::task<> wait() override
+    {
+        leat::channel<int> never;
+        const auto first = co_await leat::when_any(take(never), take(ch));
+        expect(first.index == 1 && std::get<1>(first.value) == 7, "when_any gave something else");
+    }
+
+private:
+    static leat::task<int> take(leat::channel<int> from)
+    {
+        const std::optional<int> got = co_await from.recv();
+        co_return got.value_or(0);
+    }
+};
+
+class when_any_range final : public recv {
+public:
+    leat::task<> wait() override
+    {
+        std::vector<leat::task<int>> all;
+        all.push_back(take(leat::channel<int>{}));
+        all.push_back(take(ch));
+        const auto first = co_await leat::when_any(std::move(all));
+        expect(first.index == 1 && first.value == 7, "when_any gave something else");
+    }
+
+private:
+    static leat::task<int> take(leat::channel<int> from)
+    {
+        const std::optional<int> got = co_await from.recv();
+        co_return got.value_or(0);
+    }
+};
+
+class timeout final : public recv {
+public:
+    leat::task<> wait() override
+    {
+        const std::optional<int> got = co_await leat::timeout(24h, ch.recv());
+        expect(got == 7, "recv gave something else");
+    }
+};
+
+class with_context final : public recv {
+public:
+    leat::task<> wait() override
+    {
+        const leat::context inner = leat::with_value(leat::this_task::context(), 1);
+        const std::optional<int> got = co_await leat::with_context(inner, ch.recv());
+        expect(got == 7, "recv gave something else");
+    }
+};
+
+class with_cancellable_context final : public recv {
+public:
+    leat::task<> wait() override
+    {
+        const auto [inner, cancel] = leat::with_cancel();
+        const std::optional<int> got = co_await leat::with_context(inner, ch.recv());
+        expect(got == 7, "recv gave something else");
+    }
+};
+
+class nested final : public recv {
+public:
+    leat::task<> wait() override
+    {
+        co_await deeper(20);
+    }
+
+private:
+    leat::task<> deeper(int levels)
+    {
+        if (levels == 0) {
+            const std::optional<int> got = co_await ch.recv();
+            expect(got == 7, "recv gave something else");
+        } else {
+            co_await deeper(levels - 1);
+        }
+    }
+};
+
+}  // namespace cases
+
+template <class Case>
+std::unique_ptr<awaitable_case> create_case()
+{
+    return std::make_unique<Case>();
+}
+
+/// The table.
+inline std::vector<awaitable_entry> awaitables()
+{
+    using namespace cases;
+    return {
+        {"recv", happens::once, create_case<recv>},
+        {"recv, unbuffered", happens::once, create_case<recv_rendezvous>, false},
+        {"recv, unbounded", happens::once, create_case<recv_unbounded>},
+        {"recv, void", happens::once, create_case<recv_void>},
+        {"as_result(recv)", happens::once, create_case<recv_result>},
+        {"send, rvalue", happens::once, create_case<send_rvalue>},
+        {"send, unbuffered", happens::once, create_case<send_rendezvous>, false},
+        {"send, lvalue", happens::once, create_case<send_lvalue>},
+        {"send, throwing move", happens::once, create_case<send_boxed>},
+        {"send, void", happens::once, create_case<send_void>},
+        {"select, recv", happens::once, create_case<select_recv>},
+        {"select, mixed", happens::once, create_case<select_mix>},
+        {"select, coroutine", happens::once, create_case<select_with_coroutine>},
+        {"select, done", happens::for_good, create_case<select_done>},
+        {"select, after", happens::by_itself, create_case<select_after>},
+        {"select, join", happens::once, create_case<select_join>, true, true, false},
+        {"select_range", happens::once, create_case<select_range>},
+        {"sleep_for", happens::by_itself, create_case<sleep_for>},
+        {"sleep_until", happens::by_itself, create_case<sleep_until>},
+        {"timer::wait", happens::once, create_case<timer_wait>, true, true, false},
+        {"ticker::tick", happens::by_itself, create_case<ticker_tick>, true, true, false},
+        {"done", happens::for_good, create_case<done>},
+        {"join", happens::once, create_case<join>, true, true, false},
+        {"blocking", happens::for_good, create_case<blocking>, true, false, false},
+        {"yield", happens::at_once, create_case<yield>},
+        {"resume_on", happens::at_once, create_case<resume_on>, true, true, false, false},
+        {"task_group::spawn", happens::once, create_case<group_spawn>, true, true, false},
+        {"with_group", happens::once, create_case<with_group>},
+        {"when_all", happens::once, create_case<when_all>},
+        {"when_any", happens::once, create_case<when_any>},
+        {"when_any, range", happens::once, create_case<when_any_range>},
+        {"timeout", happens::once, create_case<timeout>},
+        {"with_context", happens::once, create_case<with_context>},
+        {"with_context, cancellable", happens::once, create_case<with_cancellable_context>},
+        {"nested tasks", happens::once, create_case<nested>},
+    };
+}
+
+}  // namespace test
