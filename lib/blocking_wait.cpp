@@ -61,7 +61,7 @@ public:
     {
         return 0;
     }
-    std::uint64_t new_id(turn*) noexcept override
+    std::uint64_t new_id(turn*, std::uint64_t) noexcept override
     {
         return 0;
     }

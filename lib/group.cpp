@@ -63,6 +63,7 @@ spawn_site join_scope::site(turn* by, std::string_view name, location place,
     site.context_outlives = instead == nullptr;
     site.scope = const_cast<join_scope*>(this);
     site.by = by;
+    site.younger_than = owner_.id();
     site.name = name;
     site.place = place;
     return site;
@@ -142,9 +143,9 @@ void join_scope::rethrow()
     }
     if (first_)
         std::rethrow_exception(first_);
-    // Children that were cancelled are a failure only if the caller was cancelled with them, or if there is
-    // nothing else to report.
-    if (stopped_ && (owner_.stop_requested() || (policy_ == scope_policy::race && !decided_)))
+    // Children that were cancelled are a failure only if the caller was cancelled with them; in a race, if there
+    // is no winner, whose result would otherwise be lost.
+    if (stopped_ && (policy_ == scope_policy::race ? !decided_ : owner_.stop_requested()))
         std::rethrow_exception(stopped_);
 }
 

@@ -92,6 +92,8 @@ pool::~pool()
     forget();
     while (callers_outside_.load(std::memory_order_acquire) != 0)
         std::this_thread::yield();
+    // What was spawned after stop().
+    destroy_left();
     // The workers' timers go before the nodes: a context may outlive both.
     workers_.clear();
     root_context_->unref();
@@ -255,16 +257,22 @@ void pool::timer_armed(timer_shard&, std::int64_t, turn* by) noexcept
         wake_all();
 }
 
-std::uint64_t pool::new_id(turn* by) noexcept
+std::uint64_t pool::new_id(turn* by, std::uint64_t above) noexcept
 {
+    const auto beyond = [&](std::uint64_t last, std::uint64_t lower) {
+        return lower > last ? last + (lower - last + id_step_ - 1) / id_step_ * id_step_ : last;
+    };
     if (worker_of(by) != nullptr) {
-        // Larger than its parent's, wherever that was made: the end destroys tasks in the order of their ids.
-        const std::uint64_t parent = by->root != nullptr ? by->root->id() : 0;
-        if (parent > by->next_id)
-            by->next_id += (parent - by->next_id + by->id_step - 1) / by->id_step * by->id_step;
-        return by->next_id += by->id_step;
+        if (by->root != nullptr)
+            above = std::max(above, by->root->id());
+        return by->next_id = beyond(by->next_id, above) + id_step_;
     }
-    return ids_outside_.fetch_add(id_step_, std::memory_order_relaxed);
+    std::uint64_t next = ids_outside_.load(std::memory_order_relaxed);
+    std::uint64_t id = 0;
+    do
+        id = beyond(next, above + 1);
+    while (!ids_outside_.compare_exchange_weak(next, id + id_step_, std::memory_order_relaxed));
+    return id;
 }
 
 void pool::unhandled(task_root& root, std::exception_ptr thrown) noexcept
@@ -345,7 +353,8 @@ void pool::look_for_deadlock(worker& by) noexcept
             hold.lock();
             deadlock_report_ = std::move(report);
             hold.unlock();
-            // Everybody is told to give up.
+            // Everybody is told to give up. If all are deaf to that, no turn will be run before the next look.
+            deadlock_checked_at_.store(~std::uint64_t{0}, std::memory_order_relaxed);
             root_context_->canceller()->cancel(errc::cancelled);
         } else {
             // They were told, and those who are left are deaf. They would wait for ever.

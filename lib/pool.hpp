@@ -146,7 +146,11 @@ public:
     {
         return 0;
     }
-    std::uint64_t new_id(turn* by) noexcept override;
+    std::uint64_t new_id(turn* by, std::uint64_t above) noexcept override;
+    bool refuses_tasks() const noexcept override
+    {
+        return ending_.load(std::memory_order_seq_cst);
+    }
 
     void stop() noexcept;
     runtime_metrics metrics();

@@ -19,7 +19,8 @@ bool select_core::try_each(Try attempt) noexcept
         // Fisher and Yates, as far as it is needed.
         const std::size_t place = count_ - left;
         if (!biased_)
-            std::swap(slots_[place].order, slots_[place + here.choose(static_cast<std::uint32_t>(left))].order);
+            std::swap(slots_[place].order,
+                      slots_[place + here.choose(static_cast<std::uint32_t>(left))].order);
         const std::size_t candidate = slots_[place].order;
         if (slots_[candidate].what != nullptr && attempt(slots_[candidate])) {
             chosen_ = candidate;
@@ -78,11 +79,14 @@ bool select_core::try_locked(wake_list& wakes) noexcept
 std::size_t select_core::lock_all() noexcept
 {
     std::size_t locks = 0;
-    for (std::size_t i = 0; i < count_; ++i)
-        if (slots_[i].what != nullptr)
-            locks_[locks++] = slots_[i].source;
-    std::sort(locks_, locks_ + locks, std::less<>{});
-    locks = static_cast<std::size_t>(std::unique(locks_, locks_ + locks) - locks_);
+    for (const bool innermost : {false, true}) {
+        spinlock** const first = locks_ + locks;
+        for (std::size_t i = 0; i < count_; ++i)
+            if (slots_[i].what != nullptr && slots_[i].what->source_is_innermost() == innermost)
+                locks_[locks++] = slots_[i].source;
+        std::sort(first, locks_ + locks, std::less<>{});
+        locks = static_cast<std::size_t>(std::unique(first, locks_ + locks) - locks_);
+    }
     if (locks == 0)
         locks_[locks++] = &alone_;
     for (std::size_t i = 0; i < locks; ++i)
@@ -158,7 +162,7 @@ void select_core::unlink_all() noexcept
     }
 }
 
-std::size_t select_core::finish()
+bool select_core::settle() noexcept
 {
     if (state_ == state::parked) {
         const task_root::word winner = root_.finish_park();
@@ -170,7 +174,12 @@ std::size_t select_core::finish()
         if (chosen_ == none)
             refuse();
     }
-    if (state_ == state::refused)
+    return state_ != state::refused;
+}
+
+std::size_t select_core::finish()
+{
+    if (!settle())
         throw_stopped(root_);
     return chosen_;
 }

@@ -142,7 +142,7 @@ public:
             return script_->choose(bound);
         return static_cast<std::uint32_t>(std::uniform_int_distribution<std::uint32_t>{0, bound - 1}(random_));
     }
-    std::uint64_t new_id(turn*) noexcept override
+    std::uint64_t new_id(turn*, std::uint64_t) noexcept override
     {
         return ++ids_;
     }

@@ -32,7 +32,7 @@ spawn_site spawn_site::here(const spawn_options& options, location place)
 }
 
 joinable_root::joinable_root(const spawn_site& site)
-    : task_root{*site.sched, *site.context, site.context->stop(), site.sched->new_id(site.by)},
+    : task_root{*site.sched, *site.context, site.context->stop(), site.sched->new_id(site.by, site.younger_than)},
       scope_{site.scope},
       // The scheduler's own context and that of a group outlive their tasks.
       counted_context_{!site.context_outlives && site.context != &site.sched->root_context()}
@@ -77,7 +77,12 @@ void joinable_root::announce(turn* by) noexcept
 
 void joinable_root::queue(turn* by) noexcept
 {
-    sched().ready_later(*this, by);
+    scheduler& where = sched();
+    // From outside one might spawn for ever, and the end would never come.
+    if ((by == nullptr || by->sched != &where) && where.refuses_tasks())
+        destroy_chain(*this);
+    else
+        where.ready_later(*this, by);
 }
 
 void joinable_root::own_context()

@@ -16,7 +16,6 @@
 #include <cstdlib>
 
 using asio::ip::tcp;
-using leat::use_task;
 
 namespace {
 
@@ -25,8 +24,8 @@ leat::task<> echo(tcp::socket peer)
     std::array<char, 4096> data;
     try {
         for (;;) {
-            const std::size_t count = co_await peer.async_read_some(asio::buffer(data), use_task);
-            co_await asio::async_write(peer, asio::buffer(data.data(), count), use_task);
+            const std::size_t count = co_await peer.async_read_some(asio::buffer(data), leat::use_task);
+            co_await asio::async_write(peer, asio::buffer(data.data(), count), leat::use_task);
         }
     } catch (const std::system_error&) {
         // The peer has gone, or the server ends. Neither is the business of the other connections.
@@ -37,7 +36,7 @@ leat::task<> serve(tcp::acceptor acceptor)
 {
     co_await leat::with_group([&](leat::task_group& connections) -> leat::task<> {
         for (;;) {
-            tcp::socket peer = co_await acceptor.async_accept(use_task);
+            tcp::socket peer = co_await acceptor.async_accept(leat::use_task);
             co_await connections.spawn(echo(std::move(peer)));
         }
     });

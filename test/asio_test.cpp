@@ -11,7 +11,13 @@
 #include <asio/detached.hpp>
 #include <asio/dispatch.hpp>
 #include <asio/executor_work_guard.hpp>
+#if __has_include(<asio/as_tuple.hpp>)
+#include <asio/as_tuple.hpp>
+namespace with_tuple = asio;
+#else
 #include <asio/experimental/as_tuple.hpp>
+namespace with_tuple = asio::experimental;
+#endif
 #include <asio/ip/tcp.hpp>
 #include <asio/local/connect_pair.hpp>
 #include <asio/local/stream_protocol.hpp>
@@ -27,6 +33,7 @@
 #include "support/rounds.hpp"
 #include "support/scale.hpp"
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <chrono>
@@ -92,7 +99,9 @@ public:
     }
     /// What is done when the operation is started, and when it is told to end.
     std::function<void(manual&)> on_start = [](manual&) {};
-    std::function<void(manual&)> on_cancel = [](manual& self) { self.complete(asio::error::operation_aborted); };
+    std::function<void(manual&)> on_cancel = [](manual& self) {
+        self.complete(asio::error::operation_aborted);
+    };
 
     std::atomic<int> started{0};
     std::atomic<int> cancelled{0};
@@ -204,11 +213,11 @@ std::error_code code_of(F&& f)
 
 // ---- What Asio itself asks of an executor --------------------------------------------------------
 
-using nothing = void (*)();
 static_assert(asio::execution::is_executor<leat::executor>::value);
 static_assert(asio::can_query<leat::executor, asio::execution::context_t>::value);
-static_assert(std::is_same_v<decltype(asio::query(std::declval<const leat::executor&>(), asio::execution::context)),
-                             asio::execution_context&>);
+static_assert(
+    std::is_same_v<decltype(asio::query(std::declval<const leat::executor&>(), asio::execution::context)),
+                   asio::execution_context&>);
 static_assert(
     asio::can_query<leat::executor, asio::execution::context_as_t<asio::execution_context&>>::value);
 static_assert(asio::can_query<leat::executor, asio::execution::mapping_t>::value);
@@ -448,7 +457,7 @@ TEST_SUITE("asio use_task")
         auto body = [&]() -> leat::task<> {
             manual op{pool.get_executor()};
             op.on_start = [](manual& self) { self.complete(asio::error::eof, 9); };
-            auto [why, value] = co_await op.async_wait(asio::experimental::as_tuple(use_task));
+            auto [why, value] = co_await op.async_wait(with_tuple::as_tuple(use_task));
             CHECK(why == asio::error::eof);
             CHECK(value == 9);
         };
@@ -464,7 +473,8 @@ TEST_SUITE("asio use_task")
             co_await t.async_wait();
             auto socket = leat::use_task_t::as_default_on(tcp::socket{pool.get_executor()});
             using type = decltype(socket);
-            static_assert(std::is_same_v<type::executor_type::default_completion_token_type, leat::use_task_t>);
+            static_assert(
+                std::is_same_v<type::executor_type::default_completion_token_type, leat::use_task_t>);
         };
         pool.block_on(body());
     }
@@ -682,7 +692,9 @@ TEST_SUITE("asio use_task")
             op.on_start = [](manual& self) { self.take().reset(); };
             auto got = co_await leat::as_result(op.async_wait(use_task));
             CHECK(got.error() == leat::errc::abandoned);
-            op.on_start = [&](manual& self) { asio::post(pool.get_executor(), [&] { self.take().reset(); }); };
+            op.on_start = [&](manual& self) {
+                asio::post(pool.get_executor(), [&] { self.take().reset(); });
+            };
             std::error_code why;
             try {
                 co_await op.async_wait(use_task);
@@ -698,28 +710,27 @@ TEST_SUITE("asio use_task")
     {
         leat::runtime pool{two_workers()};
         auto io = std::make_unique<asio::io_context>();
-        asio::io_context& context = *io;
-        std::atomic<int> waiting{0};
-        auto strand = std::make_unique<asio::strand<asio::io_context::executor_type>>(asio::make_strand(context));
+        auto strand = std::make_unique<asio::strand<asio::io_context::executor_type>>(asio::make_strand(*io));
+        // No local of a task may outlive the context.
         auto on_timer = [&]() -> leat::task<std::error_code> {
-            // Not a local of the task: it must not outlive its context.
-            auto timer = std::make_unique<asio::steady_timer>(context, 1h);
+            auto timer = std::make_unique<asio::steady_timer>(*io, 1h);
             asio::steady_timer& t = *timer;
-            asio::post(context, [kept = std::move(timer)] {});
-            ++waiting;
+            asio::post(*io, [kept = std::move(timer)] {});
             auto got = co_await leat::as_result(t.async_wait(use_task));
             co_return got.error();
         };
-        auto on_post = [&](auto executor) -> leat::task<std::error_code> {
-            ++waiting;
-            auto got = co_await leat::as_result(asio::post(executor, use_task));
+        auto on_context = [&]() -> leat::task<std::error_code> {
+            auto got = co_await leat::as_result(asio::post(*io, use_task));
+            co_return got.error();
+        };
+        auto on_strand = [&]() -> leat::task<std::error_code> {
+            auto got = co_await leat::as_result(asio::post(*strand, use_task));
             co_return got.error();
         };
         auto body = [&]() -> leat::task<std::vector<std::error_code>> {
             auto a = leat::spawn(on_timer());
-            auto b = leat::spawn(on_post(context.get_executor()));
-            auto c = leat::spawn(on_post(*strand));
-            strand.reset();
+            auto b = leat::spawn(on_context());
+            auto c = leat::spawn(on_strand());
             std::vector<std::error_code> all;
             all.push_back(co_await a);
             all.push_back(co_await b);
@@ -727,11 +738,14 @@ TEST_SUITE("asio use_task")
             co_return all;
         };
         auto ended = std::async(std::launch::async, [&] { return pool.block_on(body()); });
-        wait_until(waiting, 3);
-        // All three must have been started; a turn later they have.
-        for (int i = 0; i < 100; ++i)
-            pool.block_on([]() -> leat::task<> { co_await leat::this_task::yield(); });
-        std::this_thread::sleep_for(5ms);
+        // These three, and the one that joins them.
+        const auto parked = [&] {
+            const auto tasks = leat::inspect::tasks(pool.get_executor());
+            return std::count_if(tasks.begin(), tasks.end(), [](const auto& task) { return task.parked; });
+        };
+        while (parked() != 4)
+            std::this_thread::yield();
+        strand.reset();
         io.reset();
         for (const std::error_code& why : ended.get())
             CHECK(why == leat::errc::abandoned);
@@ -1012,28 +1026,20 @@ TEST_SUITE("asio and the runtime")
     TEST_CASE("tracked work is no deadlock, and none is one")
     {
         leat::runtime pool{one_worker()};
+        auto guard = asio::make_work_guard(pool.get_executor());
+        std::atomic<bool> released{false};
+        // Another thread of the process's would prevent the report by itself, so a timer ends the work.
         auto body = [&]() -> leat::task<> {
+            asio::steady_timer timer{pool.get_executor(), 100ms};
+            timer.async_wait([&](std::error_code) {
+                released = true;
+                guard.reset();
+            });
             leat::channel<int> never;
             static_cast<void>(co_await never.recv());
         };
-        {
-            auto guard = asio::make_work_guard(pool.get_executor());
-            std::atomic<bool> over{false};
-            // A thread of the process's would prevent the report by itself, so time is the pool's.
-            auto bounded = [&]() -> leat::task<> {
-                asio::steady_timer timer{pool.get_executor(), 100ms};
-                timer.async_wait([&](std::error_code) {
-                    over = true;
-                    guard.reset();
-                });
-                leat::channel<int> never;
-                static_cast<void>(co_await never.recv());
-            };
-            CHECK(code_of([&] { pool.block_on(bounded()); }) == leat::errc::deadlock);
-            CHECK(over);
-        }
-        leat::runtime second{one_worker()};
-        static_cast<void>(body);
+        CHECK(code_of([&] { pool.block_on(body()); }) == leat::errc::deadlock);
+        CHECK(released);
     }
 
     TEST_CASE("when the last operation has ended, a deadlock is one")
@@ -1073,7 +1079,6 @@ TEST_SUITE("asio and the runtime")
     {
         foreign elsewhere;
         auto op = std::make_unique<manual>(elsewhere.io.get_executor());
-        auto own = std::make_unique<manual>(asio::any_io_executor{});
         op->on_cancel = [](manual&) {};
         std::string stuck;
         auto kept = std::make_shared<int>(0);
@@ -1096,13 +1101,18 @@ TEST_SUITE("asio and the runtime")
             };
             pool.spawn(on_pool(kept));
         }
+#if LEAT_REGISTRY
         CHECK(stuck.find("operation of Asio") != std::string::npos);
+#else
+        CHECK_FALSE(stuck.empty());
+#endif
         CHECK(kept.use_count() == 1);
         CHECK(*kept == 0);
         // Much later the operation ends, one way or the other.
         CHECK(op->complete({}, 1));
     }
 
+#if LEAT_REGISTRY
     TEST_CASE("the wait chain of a pending operation can be inspected")
     {
         leat::runtime pool{one_worker()};
@@ -1120,4 +1130,5 @@ TEST_SUITE("asio and the runtime")
         const std::string report = pool.block_on(body());
         CHECK(report.find("\"sleeper\" waits for: operation of Asio") != std::string::npos);
     }
+#endif
 }

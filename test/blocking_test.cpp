@@ -211,16 +211,15 @@ TEST_CASE("blocking: as many calls as there are threads do run at the same time"
 {
     leat::runtime pool{{.workers = 1, .blocking_threads = 5}};
     gate door;
+    std::thread opener{[&] {
+        door.await(5);
+        door.open();
+    }};
     pool.block_on(leat::with_group([&](leat::task_group& group) -> task<> {
         for (int i = 0; i < 5; ++i)
             co_await group.spawn([&]() -> task<> { co_await leat::blocking([&] { door.pass(); }); });
-        // The worker is free meanwhile. Not on a sixth blocking thread: there is none.
-        std::thread opener{[&] {
-            door.await(5);
-            door.open();
-        }};
-        opener.detach();
     }));
+    opener.join();
     CHECK(pool.metrics().blocking_threads == 5);
 }
 

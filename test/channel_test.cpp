@@ -163,8 +163,8 @@ std::vector<int> up_to(int end)
 /// One of every kind of capacity.
 std::vector<leat::channel<int>> of_every_capacity()
 {
-    return {leat::channel<int>{},    leat::channel<int>{1}, leat::channel<int>{2}, leat::channel<int>{10},
-            leat::channel<int>{100}, leat::channel<int>{leat::unbounded}};
+    return {leat::channel<int>{},   leat::channel<int>{1},   leat::channel<int>{2},
+            leat::channel<int>{10}, leat::channel<int>{100}, leat::channel<int>{leat::unbounded}};
 }
 
 /// How a send ended, and what was left of the value.
@@ -537,7 +537,8 @@ TEST_CASE("channel: handles compare by the channel they name, and survive copyin
 TEST_CASE("channel: values that nobody received go with the channel")
 {
     for (const bool bounded : {true, false}) {
-        leat::channel<parcel> ch = bounded ? leat::channel<parcel>{8} : leat::channel<parcel>{leat::unbounded};
+        leat::channel<parcel> ch =
+            bounded ? leat::channel<parcel>{8} : leat::channel<parcel>{leat::unbounded};
         for (int i = 0; i < 8; ++i)
             REQUIRE(ch.try_send(parcel{i}));
         CHECK(ch.try_recv().value().value() == 0);
@@ -708,9 +709,7 @@ TEST_CASE("channel: closing releases threads that block on either side, their va
     std::atomic<int> ended{0};
     threads.clear();
     for (int i = 0; i < 4; ++i)
-        threads.emplace_back([&] {
-            ended += other.blocking_recv() ? 0 : 1;
-        });
+        threads.emplace_back([&] { ended += other.blocking_recv() ? 0 : 1; });
     other.close();
     for (std::thread& each : threads)
         each.join();
@@ -778,7 +777,8 @@ TEST_CASE("channel: values may be move-only, without default constructor, and la
 
 TEST_CASE("channel: over-aligned values are aligned in the buffer")
 {
-    for (const leat::channel<aligned>& ch : {leat::channel<aligned>{3}, leat::channel<aligned>{leat::unbounded}}) {
+    for (const leat::channel<aligned>& ch :
+         {leat::channel<aligned>{3}, leat::channel<aligned>{leat::unbounded}}) {
         for (int round = 0; round < 5; ++round) {
             for (int i = 0; i < 3; ++i)
                 REQUIRE(ch.try_send(aligned{i}));
@@ -837,9 +837,7 @@ TEST_CASE("channel: shared values are held exactly as often as they should be")
         CHECK(ch.try_send(value));
         CHECK(ch.try_send(value).error() == leat::errc::channel_full);
         CHECK(value.use_count() == 3);
-        auto late = [&]() -> leat::task<> {
-            co_await ch.send(value);
-        };
+        auto late = [&]() -> leat::task<> { co_await ch.send(value); };
         auto task = world.spawn(late);
         world.settle();
         CHECK(value.use_count() == 4);
@@ -856,7 +854,8 @@ TEST_CASE("channel: values whose move may throw are never lost half way")
 {
     leat::sim::world world;
     for (const bool bounded : {true, false}) {
-        leat::channel<throwing> ch = bounded ? leat::channel<throwing>{1} : leat::channel<throwing>{leat::unbounded};
+        leat::channel<throwing> ch =
+            bounded ? leat::channel<throwing>{1} : leat::channel<throwing>{leat::unbounded};
         // The move out of the caller's hands throws: nothing has been sent.
         throwing stubborn{1};
         stubborn.armed = true;
@@ -1100,7 +1099,7 @@ TEST_CASE("channel: a million values arrive in order")
             bool in_order = true;
             while (auto v = co_await ch.recv())
                 in_order = in_order && *v == expected++;
-            co_return in_order && expected == count;
+            co_return in_order&& expected == count;
         };
         CHECK(leat::run(all, {.workers = 2}));
     }
@@ -1154,7 +1153,9 @@ TEST_CASE("channel: a value that is in the buffer is received although the chann
         for (int i = 0; i < rounds(20'000); ++i) {
             leat::channel<int> ch{1};
             static_cast<void>(ch.try_send(1));
-            auto take = [](leat::receiver<int> from) -> leat::task<bool> { co_return from.try_recv().has_value(); };
+            auto take = [](leat::receiver<int> from) -> leat::task<bool> {
+                co_return from.try_recv().has_value();
+            };
             auto taking = leat::spawn(take(ch));
             ch.close();
             const bool got = co_await taking;

@@ -31,7 +31,8 @@ namespace {
 /// Cheap random numbers, one sequence for each task.
 class dice {
 public:
-    dice(std::uint64_t seed, std::uint64_t who) noexcept : state_{seed * 0x9e3779b97f4a7c15U + who * 0xd1b54a32d192ed03U}
+    dice(std::uint64_t seed, std::uint64_t who) noexcept
+        : state_{seed * 0x9e3779b97f4a7c15U + who * 0xd1b54a32d192ed03U}
     {
     }
     std::size_t operator()(std::size_t bound) noexcept
@@ -184,11 +185,10 @@ leat::task<> attempt(const market& in, parcel& mine, dice& random)
             static_cast<void>(co_await leat::select(a.send(std::move(mine)), leat::after(random.span()),
                                                     b.send(std::move(mine)), a.send(std::move(mine))));
             break;
-        case 3:
-            static_cast<void>(co_await leat::select(a.send(std::move(mine)), leat::otherwise()));
-            break;
+        case 3: static_cast<void>(co_await leat::select(a.send(std::move(mine)), leat::otherwise())); break;
         case 4: {
-            const leat::result<> sent = co_await leat::as_result(leat::timeout(random.span(), send_to(a, mine)));
+            const leat::result<> sent =
+                co_await leat::as_result(leat::timeout(random.span(), send_to(a, mine)));
             static_cast<void>(sent);
             break;
         }
@@ -232,8 +232,9 @@ leat::task<> consume(market& in, std::uint64_t who)
         switch (random(6)) {
         case 0:
         case 1:
-            co_await leat::select(leat::on_if(open[0], ch[0].recv(), take(0)), leat::on_if(open[1], ch[1].recv(), take(1)),
-                                  leat::on_if(open[2], ch[2].recv(), take(2)), leat::on_if(open[3], ch[3].recv(), take(3)));
+            co_await leat::select(
+                leat::on_if(open[0], ch[0].recv(), take(0)), leat::on_if(open[1], ch[1].recv(), take(1)),
+                leat::on_if(open[2], ch[2].recv(), take(2)), leat::on_if(open[3], ch[3].recv(), take(3)));
             break;
         case 2:
             co_await leat::select(leat::on_if(open[which], ch[which].recv(), take(which)),
@@ -339,7 +340,7 @@ TEST_CASE("conservation: between threads and tasks values are received once or r
         const std::uint64_t seed = fresh_seed();
         CAPTURE(workers);
         CAPTURE(seed);
-        const int values = rounds(60'000);
+        const int values = rounds(20'000);
         const int outside = values / 3;
         market in{values, seed};
         leat::runtime pool{{.workers = workers}};
@@ -380,7 +381,8 @@ TEST_CASE("conservation: between threads and tasks values are received once or r
             for (int p = 0; p < 4; ++p) {
                 const int share = (values - outside) / 4;
                 const int from = outside + p * share;
-                making.push_back(leat::spawn(produce(in, from, p == 3 ? values : from + share, static_cast<std::uint64_t>(p))));
+                making.push_back(leat::spawn(
+                    produce(in, from, p == 3 ? values : from + share, static_cast<std::uint64_t>(p))));
                 taking.push_back(leat::spawn(consume(in, static_cast<std::uint64_t>(100 + p))));
             }
             for (auto& task : making)
@@ -402,7 +404,7 @@ TEST_CASE("conservation: between threads and tasks values are received once or r
 TEST_CASE("conservation: closing at any moment leaves nothing in between")
 {
     leat::runtime pool{{.workers = 4}};
-    const int races = rounds(5'000);
+    const int races = rounds(2'000);
     for (int i = 0; i < races; ++i) {
         const std::uint64_t seed = static_cast<std::uint64_t>(i) + 1;
         market in{8, seed};

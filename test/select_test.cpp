@@ -89,10 +89,10 @@ TEST_CASE("select: the only ready case happens, and its handler gets the value")
     auto body = [&]() -> leat::task<> {
         static_cast<void>(b.try_send("here"));
         std::string got;
-        const std::size_t chosen = co_await leat::select(
-            leat::on(a.recv(), [](std::optional<int>) { FAIL("not ready"); }),
-            leat::on(b.recv(), [&](std::optional<std::string> s) { got = *s; }),
-            leat::on(leat::after(1s), [] { FAIL("too late"); }));
+        const std::size_t chosen =
+            co_await leat::select(leat::on(a.recv(), [](std::optional<int>) { FAIL("not ready"); }),
+                                  leat::on(b.recv(), [&](std::optional<std::string> s) { got = *s; }),
+                                  leat::on(leat::after(1s), [] { FAIL("too late"); }));
         CHECK(chosen == 1);
         CHECK(got == "here");
         CHECK(b.empty());
@@ -141,8 +141,9 @@ TEST_CASE("select: sends that are all ready are chosen equally often, on the poo
         auto body = [&]() -> leat::task<> {
             leat::channel<std::size_t> one{1};
             for (int i = 0; i < 100'000; ++i) {
-                const auto done = co_await leat::select(one.send(0U), one.send(1U), one.send(2U), one.send(3U),
-                                                        one.send(4U), one.send(5U), one.send(6U), one.send(7U));
+                const auto done =
+                    co_await leat::select(one.send(0U), one.send(1U), one.send(2U), one.send(3U),
+                                          one.send(4U), one.send(5U), one.send(6U), one.send(7U));
                 const std::size_t value = one.try_recv().value();
                 if (value != done.index)
                     throw std::logic_error{"another value was sent"};
@@ -222,7 +223,8 @@ TEST_CASE("select: otherwise happens if, and only if, no case is ready")
         for (const bool ready : {false, true, false, true}) {
             if (ready)
                 static_cast<void>(a.try_send(1));
-            co_await leat::select(leat::otherwise([&] { log += 'o'; }), leat::on(a.recv(), [&] { log += 'r'; }));
+            co_await leat::select(leat::otherwise([&] { log += 'o'; }),
+                                  leat::on(a.recv(), [&] { log += 'r'; }));
         }
         const auto first = co_await leat::select(a.recv(), leat::otherwise());
         CHECK(first.index == 1);
@@ -239,9 +241,7 @@ TEST_CASE("select: a loop with otherwise lets others run")
     leat::sim::world world;
     auto body = [&]() -> leat::task<> {
         leat::channel<int> ch;
-        auto other = [&]() -> leat::task<> {
-            co_await ch.send(1);
-        };
+        auto other = [&]() -> leat::task<> { co_await ch.send(1); };
         leat::spawn(other);
         bool got = false;
         while (!got)
@@ -260,9 +260,10 @@ TEST_CASE("select: a case whose condition does not hold takes no part")
         parcel mine{3};
         int handled = 0;
         for (int i = 0; i < 100; ++i) {
-            const std::size_t chosen = co_await leat::select(
-                leat::on_if(false, a.recv(), [&] { handled = 1; }),
-                leat::on_if(false, b.send(std::move(mine)), [&] { handled = 2; }), leat::otherwise([&] { handled = 3; }));
+            const std::size_t chosen =
+                co_await leat::select(leat::on_if(false, a.recv(), [&] { handled = 1; }),
+                                      leat::on_if(false, b.send(std::move(mine)), [&] { handled = 2; }),
+                                      leat::otherwise([&] { handled = 3; }));
             CHECK(chosen == 2);
         }
         CHECK(handled == 3);
@@ -319,7 +320,8 @@ TEST_CASE("select: handlers take the value or not, are plain or coroutines, and 
             co_return 5;
         };
         static_cast<void>(ch.try_send(1));
-        std::size_t chosen = co_await leat::select(leat::on(ch.recv(), slow), leat::on(leat::after(1s), slower));
+        std::size_t chosen =
+            co_await leat::select(leat::on(ch.recv(), slow), leat::on(leat::after(1s), slower));
         CHECK(chosen == 0);
         CHECK(sum == 1);
         CHECK(world.now() == 10ms);
@@ -328,7 +330,8 @@ TEST_CASE("select: handlers take the value or not, are plain or coroutines, and 
         CHECK(sum == 101);
         CHECK(world.now() == 1030ms);
         static_cast<void>(ch.try_send(2));
-        chosen = co_await leat::select(leat::on(ch.recv(), [&] { sum += 1000; }), leat::on(leat::after(1s), slower));
+        chosen = co_await leat::select(leat::on(ch.recv(), [&] { sum += 1000; }),
+                                       leat::on(leat::after(1s), slower));
         CHECK(sum == 1101);
         static_cast<void>(ch.try_send(3));
         // One with a handler, the others without: their values are dropped.
@@ -403,8 +406,8 @@ TEST_CASE("select: every operation that can wait is a case")
                                 log += "join" + std::to_string(v) + ' ';
                             }),
                 leat::on(often.tick(), [&](leat::clock::time_point) { log += "tick "; }),
-                leat::on(once.wait(), [&] { log += "timer "; }), leat::on(leat::after(1h), [] { FAIL("too late"); }),
-                leat::on(ctx.done(), [&] {
+                leat::on(once.wait(), [&] { log += "timer "; }),
+                leat::on(leat::after(1h), [] { FAIL("too late"); }), leat::on(ctx.done(), [&] {
                     log += "done";
                     over = true;
                 }));
@@ -457,10 +460,11 @@ TEST_CASE("select: a place in a group is a case; the child starts only if that c
         };
         auto fill = [&](leat::task_group& group) -> leat::task<> {
             CHECK(group.try_spawn(child));
-            const std::size_t full =
-                co_await leat::select(leat::on(group.spawn(child), [] { FAIL("no place yet"); }), leat::on(leat::after(1ms)));
+            const std::size_t full = co_await leat::select(
+                leat::on(group.spawn(child), [] { FAIL("no place yet"); }), leat::on(leat::after(1ms)));
             CHECK(full == 1);
-            const std::size_t free = co_await leat::select(leat::on(group.spawn(child), [] {}), leat::on(leat::after(1h)));
+            const std::size_t free =
+                co_await leat::select(leat::on(group.spawn(child), [] {}), leat::on(leat::after(1h)));
             CHECK(free == 0);
         };
         co_await leat::with_group({.limit = 1}, fill);
@@ -509,8 +513,8 @@ TEST_CASE("select: sending and receiving on one unbuffered channel does not meet
     leat::channel<int> ch;
     int happened = 0;
     auto both = [&]() -> leat::task<> {
-        const std::size_t chosen = co_await leat::select(leat::on(ch.send(1), [] {}), leat::on(ch.recv(), [] {}),
-                                                         leat::on(leat::after(1s), [] {}));
+        const std::size_t chosen = co_await leat::select(
+            leat::on(ch.send(1), [] {}), leat::on(ch.recv(), [] {}), leat::on(leat::after(1s), [] {}));
         CHECK(chosen == 2);
         const auto now = co_await leat::select(ch.send(1), ch.recv(), leat::otherwise());
         CHECK(now.index == 2);
@@ -610,8 +614,9 @@ TEST_CASE("select: two senders and two selects lose and double nothing, in every
                 REQUIRE_FALSE(mine.full());
             };
             auto receives = [&](std::size_t me) -> leat::task<> {
-                co_await leat::select(leat::on(a.recv(), [&](std::optional<parcel> v) { got[me] = v->value(); }),
-                                      leat::on(b.recv(), [&](std::optional<parcel> v) { got[me] = v->value(); }));
+                co_await leat::select(
+                    leat::on(a.recv(), [&](std::optional<parcel> v) { got[me] = v->value(); }),
+                    leat::on(b.recv(), [&](std::optional<parcel> v) { got[me] = v->value(); }));
             };
             world.spawn(std::bind_front(sends, leat::sender<parcel>{a}, 0));
             world.spawn(std::bind_front(sends, leat::sender<parcel>{b}, 1));
@@ -684,7 +689,8 @@ TEST_CASE("select: cancel against a select and its peer, in every schedule")
                         outcome = static_cast<int>(
                             (co_await leat::select(a.recv(), own.done(), b.send(std::move(mine)))).index);
                     else
-                        outcome = static_cast<int>((co_await leat::select(a.recv(), b.send(std::move(mine)))).index);
+                        outcome = static_cast<int>(
+                            (co_await leat::select(a.recv(), b.send(std::move(mine)))).index);
                 } catch (const leat::cancelled_error&) {
                     outcome = 2;
                 }
@@ -692,9 +698,7 @@ TEST_CASE("select: cancel against a select and its peer, in every schedule")
             };
             parcel theirs{1};
             bool sent = false;
-            auto peer = [&]() -> leat::task<> {
-                sent = co_await sends_within(a, theirs);
-            };
+            auto peer = [&]() -> leat::task<> { sent = co_await sends_within(a, theirs); };
             world.spawn(selects, {.context = ctx});
             auto sending = world.spawn(peer);
             auto cancels = [&, &stop = cancel]() -> leat::task<> {
@@ -731,8 +735,9 @@ TEST_CASE("select: cases that lose have had no effect")
             if (i % 2 == 0)
                 static_cast<void>(other.try_recv());
             co_await leat::select(leat::on(out.send(std::move(mine)), [] { FAIL("nobody receives"); }),
-                                  leat::on(in.recv(), [] { FAIL("nobody sends"); }), leat::on(other.recv(), [] {}),
-                                  leat::on(leat::after(1ms), [] {}), leat::on(leat::after(1h), [] { FAIL("late"); }));
+                                  leat::on(in.recv(), [] { FAIL("nobody sends"); }),
+                                  leat::on(other.recv(), [] {}), leat::on(leat::after(1ms), [] {}),
+                                  leat::on(leat::after(1h), [] { FAIL("late"); }));
             CHECK(mine.full());
         }
         // No waiter is left behind that could take a value.
@@ -760,8 +765,8 @@ TEST_CASE("select: a tick and a firing that lost are still there to be taken")
         bool tick = false;
         static_cast<void>(ch.try_send(1));
         for (; happened < 3; ++happened)
-            co_await leat::select(leat::on(once.wait(), [&] { timer = true; }), leat::on(often.tick(), [&] { tick = true; }),
-                                  leat::on(ch.recv(), [] {}));
+            co_await leat::select(leat::on(once.wait(), [&] { timer = true; }),
+                                  leat::on(often.tick(), [&] { tick = true; }), leat::on(ch.recv(), [] {}));
         CHECK(timer);
         CHECK(tick);
         CHECK(ch.empty());
@@ -887,7 +892,8 @@ TEST_CASE("select: when its own context ends it throws, even if a case is ready"
     world.run(body);
 }
 
-TEST_CASE("select: a done() case is preferred to the throw when the own context ends, before or while it waits")
+TEST_CASE(
+    "select: a done() case is preferred to the throw when the own context ends, before or while it waits")
 {
     leat::sim::world world;
     leat::channel<int> never;
@@ -1005,9 +1011,7 @@ TEST_CASE("select_range: chooses fairly, takes duplicates, and move-only values"
         }
         leat::channel<int> same;
         std::vector<leat::channel<int>> twice(4, same);
-        auto sends = [&]() -> leat::task<> {
-            co_await same.send(5);
-        };
+        auto sends = [&]() -> leat::task<> { co_await same.send(5); };
         leat::spawn(sends);
         const auto got = co_await leat::select_range(twice);
         CHECK(got.value == 5);
@@ -1039,14 +1043,15 @@ TEST_CASE("select: thousands race around a ring of channels, and every token sur
                 if (me % 2 == 0)
                     held.emplace(static_cast<int>(me));
                 for (int i = 0; i < steps; ++i)
-                    co_await leat::select(leat::on_if(!held, in.recv(),
-                                                      [&](std::optional<parcel> v) {
-                                                          held.emplace(std::move(*v));
-                                                          moves.fetch_add(1, std::memory_order_relaxed);
-                                                      }),
-                                          leat::on_if(held.has_value(), out.send(std::move(held_or_none(held, none))),
-                                                      [&] { held.reset(); }),
-                                          leat::otherwise([]() -> leat::task<> { co_await leat::this_task::yield(); }));
+                    co_await leat::select(
+                        leat::on_if(!held, in.recv(),
+                                    [&](std::optional<parcel> v) {
+                                        held.emplace(std::move(*v));
+                                        moves.fetch_add(1, std::memory_order_relaxed);
+                                    }),
+                        leat::on_if(held.has_value(), out.send(std::move(held_or_none(held, none))),
+                                    [&] { held.reset(); }),
+                        leat::otherwise([]() -> leat::task<> { co_await leat::this_task::yield(); }));
                 if (held)
                     sum.fetch_add(held->value(), std::memory_order_relaxed);
             };
@@ -1100,7 +1105,7 @@ TEST_CASE("select: a timer that another worker sets and stops while a select wai
     // timer locks the one inside the other.
     leat::runtime pool{{.workers = 2}};
     auto body = [&]() -> leat::task<> {
-        const int races = rounds(20'000);
+        constexpr int races = 1'000;
         std::atomic<leat::timer*> armed{nullptr};
         std::atomic<bool> stopped{false};
         auto waits = [&]() -> leat::task<> {
@@ -1125,4 +1130,41 @@ TEST_CASE("select: a timer that another worker sets and stops while a select wai
         co_await waiting;
     };
     pool.block_on(body);
+}
+
+namespace {
+
+leat::task<std::vector<std::error_code>> select_as_result()
+{
+    std::vector<std::error_code> errors;
+    leat::channel<int> silent;
+    auto throwing = co_await leat::as_result(
+        leat::select(leat::on(silent.recv(), [](std::optional<int>) {}), leat::on(leat::after(1s), [] {
+                         throw std::system_error{std::make_error_code(std::errc::io_error)};
+                     })));
+    errors.push_back(throwing.error());
+    auto plain = co_await leat::as_result(leat::select(silent.recv(), leat::after(1s)));
+    errors.push_back(plain.error());
+    CHECK(plain->index == 1);
+    const leat::cancellable_context ended = leat::with_cancel();
+    ended.second();
+    auto stopped = [](leat::channel<int> from) -> leat::task<std::error_code> {
+        auto got = co_await leat::as_result(leat::select(from.recv(), leat::after(1s)));
+        co_return got.error();
+    };
+    errors.push_back(co_await leat::with_context(ended.first, stopped(silent)));
+    co_return errors;
+}
+
+}  // namespace
+
+TEST_CASE("select: as_result gives what a handler threw, and the end of the context, as values")
+{
+    leat::sim::world world;
+    const std::vector<std::error_code> errors = world.run(select_as_result());
+    REQUIRE(errors.size() == 3);
+    CHECK(errors[0] == std::errc::io_error);
+    CHECK(!errors[1]);
+    CHECK(errors[2] == leat::errc::cancelled);
+    CHECK(world.live_tasks() == 0);
 }

@@ -161,8 +161,9 @@ auto as_operation(A&& what)
     } else if constexpr (requires { what.as_operation(); }) {
         return std::forward<A>(what).as_operation();
     } else {
-        static_assert(always_false<A>, "leat: a select case waits for an operation of leat: a send, a receive, "
-                                       "a timer, done(), a join...; run anything else in a task and join it");
+        static_assert(always_false<A>,
+                      "leat: a select case waits for an operation of leat: a send, a receive, "
+                      "a timer, done(), a join...; run anything else in a task and join it");
     }
 }
 
@@ -236,33 +237,42 @@ public:
             return core_.finish();
         }
 
-    private:
+    protected:
         select_operation& of_;
         task_root& root_;
         std::array<select_slot, count == 0 ? 1 : count> slots_{};
         std::array<spinlock*, count == 0 ? 1 : count> locks_;
+
+    protected:
         select_core core_;
     };
 
     /// Waits, then runs the handler or takes the value.
     class awaiter : public chooser {
     public:
-        awaiter(select_operation& of, task_root& root) noexcept : chooser{of, root}, of_{of}
-        {
-        }
+        using chooser::chooser;
+
         answer await_resume()
         {
-            const std::size_t chosen = chooser::await_resume();
-            if constexpr (any_handler) {
-                of_.run(chosen, std::index_sequence_for<Cases...>{});
-                return chosen;
-            } else {
-                return of_.template take<0>(chosen);
+            return this->of_.conclude(chooser::await_resume());
+        }
+    };
+
+    /// The same, with failure as a value.
+    class result_awaiter : public chooser {
+    public:
+        using chooser::chooser;
+
+        result<answer> await_resume() noexcept
+        {
+            if (!this->core_.settle())
+                return make_error_code(this->root_.stop_reason());
+            try {
+                return result<answer>{std::in_place, this->of_.conclude(this->core_.chosen())};
+            } catch (...) {
+                return std::current_exception();
             }
         }
-
-    private:
-        select_operation& of_;
     };
 
     auto await_in(task_root& root) & noexcept
@@ -273,6 +283,10 @@ public:
     {
         return awaiter{*this, root};
     }
+    auto await_result_in(task_root& root) noexcept
+    {
+        return result_awaiter{*this, root};
+    }
 
     /// Starts the handler of a case; if that is a coroutine it is what is left to be awaited.
     LEAT_MAKES_TASK task<> start(std::size_t chosen)
@@ -281,6 +295,15 @@ public:
     }
 
 private:
+    answer conclude(std::size_t chosen)
+    {
+        if constexpr (any_handler) {
+            run(chosen, std::index_sequence_for<Cases...>{});
+            return chosen;
+        } else {
+            return take<0>(chosen);
+        }
+    }
     template <std::size_t... I>
     void run(std::size_t chosen, std::index_sequence<I...>)
     {
@@ -317,8 +340,9 @@ private:
         if constexpr (std::is_void_v<T>)
             return handler;
         else
-            return [](task<T> inner) -> task<> { static_cast<void>(co_await std::move(inner)); }(
-                       std::move(handler));
+            return [](task<T> inner) -> task<> {
+                static_cast<void>(co_await std::move(inner));
+            }(std::move(handler));
     }
     template <std::size_t I>
     plain_result take([[maybe_unused]] std::size_t chosen)

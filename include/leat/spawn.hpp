@@ -64,6 +64,7 @@ struct spawn_site {
     join_scope_base* scope = nullptr;
     bool context_outlives = false;  ///< the context is the scope's own
     turn* by = nullptr;
+    std::uint64_t younger_than = 0;  ///< the id of whom it may refer to, if that does not run in `by`
     std::string_view name{};
     location place{};
 

@@ -61,6 +61,18 @@ private:
 
 namespace detail {
 
+/// An awaiter that answers with a result instead of throwing that the task has been stopped.
+template <class Awaiter>
+class unless_stopped : public Awaiter {
+public:
+    using Awaiter::Awaiter;
+
+    result<> await_resume() const noexcept
+    {
+        return this->root_.stop_requested() ? result<>{this->root_.stop_reason()} : result<>{};
+    }
+};
+
 /// Lets the others run.
 class yield_operation {
 public:
@@ -88,13 +100,17 @@ public:
                 throw_stopped(root_);
         }
 
-    private:
+    protected:
         task_root& root_;
     };
 
     auto await_in(task_root& root) const noexcept
     {
         return awaiter{root};
+    }
+    auto await_result_in(task_root& root) const noexcept
+    {
+        return unless_stopped<awaiter>{root};
     }
 };
 
@@ -129,12 +145,18 @@ public:
         static void hop(task_root& root, scheduler& to) noexcept;
 
         executor to_;
+
+    protected:
         task_root& root_;
     };
 
     auto await_in(task_root& root) const noexcept
     {
         return awaiter{to_, root};
+    }
+    auto await_result_in(task_root& root) const noexcept
+    {
+        return unless_stopped<awaiter>{to_, root};
     }
 
 private:

@@ -69,6 +69,10 @@ public:
     {
         return home_->lock;
     }
+    bool source_is_innermost() const noexcept override
+    {
+        return true;
+    }
     bool try_complete(wake_list&) noexcept override
     {
         return due_;

@@ -76,6 +76,8 @@ struct awaitable_entry {
     bool in_world = true;     ///< parks in a sim::world
     bool outlives = true;     ///< what it waits for does not belong to a runtime
     bool on_pool = true;
+    bool if_ended = false;      ///< what has happened is had even under a context that has ended: done()
+    bool on_the_clock = false;  ///< even when made, it takes a turn of the clock
 };
 
 /// How long what happens by itself takes. Set before the case is made.
@@ -335,22 +337,23 @@ public:
     leat::task<> wait() override
     {
         leat::channel<int> never;
+        leat::channel<int> idle;
         auto [other, cancel_other] = leat::with_cancel(leat::background());
         parcel mine{7};
         const leat::context deaf = leat::without_cancel(leat::background());
         const leat::join_handle<> endless = leat::spawn(
-            [never]() -> leat::task<> { static_cast<void>(co_await never.recv()); }, {.context = deaf});
+            [idle]() -> leat::task<> { static_cast<void>(co_await idle.recv()); }, {.context = deaf});
         try {
             const std::size_t chosen = co_await leat::select(
                 leat::on(never.recv(), [](std::optional<int>) {}),
                 leat::on(full.send(std::move(mine)), [] {}), leat::on(leat::after(24h), [] {}),
                 leat::on(other.done(), [] {}), leat::on(endless, [] {}), leat::on(never.send(1), [] {}),
                 leat::on_if(false, full.recv(), [](std::optional<parcel>) {}));
-            never.close();
+            idle.close();
             expect(chosen == 1 && !mine.full(), "select took another case");
         } catch (...) {
             kept_ = mine.full() && mine.value() == 7;
-            never.close();
+            idle.close();
             throw;
         }
     }
@@ -490,12 +493,8 @@ public:
     leat::task<> set_up() override
     {
         const leat::context deaf = leat::without_cancel(leat::background());
-        joined = leat::spawn(
-            [this]() -> leat::task<> {
-                const std::optional<int> order = co_await end.recv();
-                expect(order.has_value(), "nobody told the task to end");
-            },
-            {.context = deaf});
+        joined = leat::spawn([this]() -> leat::task<> { static_cast<void>(co_await end.recv()); },
+                             {.context = deaf});
         co_return;
     }
     leat::task<> wait() override
@@ -505,6 +504,11 @@ public:
     bool make() override
     {
         return end.try_send(1).has_value();
+    }
+    leat::task<> tear_down() override
+    {
+        end.close();
+        co_return;
     }
     leat::channel<int> end{1};
     leat::join_handle<> joined;
@@ -801,15 +805,15 @@ inline std::vector<awaitable_entry> awaitables()
         {"select, recv", happens::once, create_case<select_recv>},
         {"select, mixed", happens::once, create_case<select_mix>},
         {"select, coroutine", happens::once, create_case<select_with_coroutine>},
-        {"select, done", happens::for_good, create_case<select_done>},
+        {"select, done", happens::for_good, create_case<select_done>, true, true, true, true, true},
         {"select, after", happens::by_itself, create_case<select_after>},
         {"select, join", happens::once, create_case<select_join>, true, true, false},
         {"select_range", happens::once, create_case<select_range>},
         {"sleep_for", happens::by_itself, create_case<sleep_for>},
         {"sleep_until", happens::by_itself, create_case<sleep_until>},
-        {"timer::wait", happens::once, create_case<timer_wait>, true, true, false},
+        {"timer::wait", happens::once, create_case<timer_wait>, true, true, false, true, false, true},
         {"ticker::tick", happens::by_itself, create_case<ticker_tick>, true, true, false},
-        {"done", happens::for_good, create_case<done>},
+        {"done", happens::for_good, create_case<done>, true, true, true, true, true},
         {"join", happens::once, create_case<join>, true, true, false},
         {"blocking", happens::for_good, create_case<blocking>, true, false, false},
         {"yield", happens::at_once, create_case<yield>},

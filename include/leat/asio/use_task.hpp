@@ -539,14 +539,14 @@ public:
     {
     }
 
-    /// Once.
+    /// Once. Lets go of what it was made with, executors above all: they may have to go before the await is over.
     void start(typename signature::handler&& handler)
     {
+        Initiation initiation = std::move(initiation_);
+        std::tuple<Args...> args = std::move(args_);
         std::apply(
-            [&](Args&... args) {
-                static_cast<Initiation&&>(initiation_)(std::move(handler), static_cast<Args&&>(args)...);
-            },
-            args_);
+            [&](Args&... each) { std::move(initiation)(std::move(handler), static_cast<Args&&>(each)...); },
+            args);
     }
 
     auto await_in(task_root& root) && noexcept
@@ -589,7 +589,7 @@ private:
 /// The completion token with which an operation of Asio's is awaited in a task.
 ///
 /// Nothing happens before it is awaited, in the expression that makes it or after std::move(). The task
-/// resumes on its own executor, wherever the operation runs. bind_executor(), bind_allocator() and as_tuple() can be
+/// resumes on its own executor, wherever the operation runs. bind_executor() and as_tuple() can be
 /// put around it; with as_default_on() it need not be written.
 ///
 /// Result   what a handler would be given, without the leading error: nothing, a value, or a std::tuple.
@@ -603,7 +603,8 @@ private:
 /// Threads  the operation is started by the task, on its worker; its I/O object must not be used by others
 ///          meanwhile. On an io_context that several threads run, operations of several steps need a strand, as they do
 ///          without leat; on a pool they do not.
-/// Cost     two blocks from the frame pool: Asio's for the operation, and the one that is shared with it.
+/// Cost     three small blocks: the operation and what is shared with it, from the frame pool, and the slot's
+///          handler, from Asio.
 class use_task_t {
 public:
     constexpr use_task_t() noexcept

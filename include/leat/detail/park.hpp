@@ -400,6 +400,12 @@ public:
 
     /// The lock of what is waited for. Asked once for a park, after prepare().
     virtual spinlock& source() noexcept = 0;
+    /// Whether that lock is also taken by those who hold another waiter's source: the lock of a timer wheel
+    /// is. Who takes several takes it last.
+    virtual bool source_is_innermost() const noexcept
+    {
+        return false;
+    }
     /// Completes the operation at once if that is possible now; true if it did. Peers that this wakes go
     /// to `wakes`.
     virtual bool try_complete(wake_list& wakes) noexcept = 0;
@@ -523,7 +529,13 @@ public:
     virtual void unhandled(task_root& root, std::exception_ptr thrown) noexcept = 0;
     /// A choice among `bound` possibilities, for turns that are scripted.
     virtual std::uint32_t choose(std::uint32_t bound) noexcept = 0;
-    virtual std::uint64_t new_id(turn* by) noexcept = 0;
+    /// Larger than that of the task which runs in `by`, and than `above`: the end destroys the youngest first.
+    virtual std::uint64_t new_id(turn* by, std::uint64_t above) noexcept = 0;
+    /// Whether a new task would not be run any more, because this is the end.
+    virtual bool refuses_tasks() const noexcept
+    {
+        return false;
+    }
 
     /// The context of the tasks that are given none; cancelled when the scheduler stops.
     context_node& root_context() const noexcept

@@ -2,7 +2,8 @@
 //
 // First each case is tried alone, in random order (or in order, if biased), one lock at a time: if one can
 // complete it does, and the others have not been touched. If none can, the locks of all sources are taken,
-// in the order of their addresses, each once; every case is tried again, since the world may have moved on;
+// in the order of their addresses (the wheels of timers last, since a timer takes its wheel's inside its own),
+// each once; every case is tried again, since the world may have moved on;
 // and only if still none can, all waiters are linked and the task parks, before the first lock is released.
 // So no peer ever sees a select that is half published, and two selects that face each other can not miss
 // each other: whichever takes the locks second finds the other parked, and claims it.
@@ -53,6 +54,12 @@ public:
     /// After the task has been resumed, or start() or suspend() had an answer. Throws if the context ended
     /// first.
     std::size_t finish();
+    /// The same without throwing: false if the context ended first.
+    bool settle() noexcept;
+    std::size_t chosen() const noexcept
+    {
+        return chosen_;
+    }
 
 private:
     enum class state : unsigned char { fresh, complete, refused, parked };
