@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
+#include <mutex>
 #include <system_error>
 
 namespace leat::detail {
@@ -73,8 +74,7 @@ void blocking_pool::work() noexcept
     for (;;) {
         ++busy_;
         hold.unlock();
-        while (run_one()) {
-        }
+        while (run_one()) {}
         hold.lock();
         --busy_;
         if (waiting() != 0 && !stopping_)
@@ -82,7 +82,8 @@ void blocking_pool::work() noexcept
         if (stopping_)
             break;
         ++idle_;
-        const bool called = pushed_.wait_for(hold, idle_before_end, [&] { return promised_ != 0 || stopping_; });
+        const bool called =
+            pushed_.wait_for(hold, idle_before_end, [&] { return promised_ != 0 || stopping_; });
         --idle_;
         if (called && promised_ != 0)
             --promised_;

@@ -27,8 +27,7 @@ public:
     void wait() noexcept
     {
         awake_.wait(0, std::memory_order_acquire);
-        while (left_.load(std::memory_order_acquire) == 0) {
-        }
+        while (left_.load(std::memory_order_acquire) == 0) {}
     }
 
     void task_created(turn*) noexcept override
@@ -73,8 +72,7 @@ private:
 
 class thread_root final : public task_root {
 public:
-    explicit thread_root(scheduler& sched) noexcept
-        : task_root{sched, background_node(), never_stopped(), 0}
+    explicit thread_root(scheduler& sched) noexcept : task_root{sched, background_node(), never_stopped(), 0}
     {
     }
     void finished(turn&) noexcept override
@@ -100,8 +98,9 @@ thread_parker::thread_parker()
 {
     static_assert(sizeof(self) <= sizeof(space_));
     if (current_turn() != nullptr)
-        throw usage_error{"leat: a blocking call on a worker thread, which would stop every task of the worker: "
-                          "in a task, co_await the operation instead"};
+        throw usage_error{
+            "leat: a blocking call on a worker thread, which would stop every task of the worker: "
+            "in a task, co_await the operation instead"};
     self_ = new (space_) self;
     here_.sched = &self_->sched;
     self_->root.now = &here_;

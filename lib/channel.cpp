@@ -2,6 +2,8 @@
 
 #include <leat/error.hpp>
 
+#include <mutex>
+
 namespace leat::detail {
 namespace {
 

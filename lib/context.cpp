@@ -384,7 +384,8 @@ std::exception_ptr cancel_node::cause() const
 
 void cancel_node::check_deadline() noexcept
 {
-    if (deadline_ != timer_wheel::never && error() == 0 && clock::now().time_since_epoch().count() >= deadline_)
+    if (deadline_ != timer_wheel::never && error() == 0 &&
+        clock::now().time_since_epoch().count() >= deadline_)
         cancel(errc::deadline_exceeded);
 }
 
@@ -536,9 +537,9 @@ context current_context()
 {
     turn* const here = current_turn();
     if (here == nullptr || here->root == nullptr)
-        return ambient_scheduler() != nullptr
-                   ? (ambient_scheduler()->root_context().ref(), make_context(&ambient_scheduler()->root_context()))
-                   : background();
+        return ambient_scheduler() != nullptr ? (ambient_scheduler()->root_context().ref(),
+                                                 make_context(&ambient_scheduler()->root_context()))
+                                              : background();
     here->root->own_context();
     here->root->context().ref();
     return make_context(&here->root->context());
@@ -637,7 +638,8 @@ cancellable_context with_timeout(const context& parent, clock::duration span)
 {
     const clock::time_point now = clock::now();
     // A span beyond the end of time is no limit.
-    return with_deadline(parent, span > clock::time_point::max() - now ? clock::time_point::max() : now + span);
+    return with_deadline(parent,
+                         span > clock::time_point::max() - now ? clock::time_point::max() : now + span);
 }
 
 cancellable_context with_timeout(clock::duration span)

@@ -78,7 +78,8 @@ const std::error_category& error_category() noexcept
     return kept.it;
 }
 
-cancelled_error::cancelled_error(std::exception_ptr cause) : cancelled_error{errc::cancelled, std::move(cause)}
+cancelled_error::cancelled_error(std::exception_ptr cause)
+    : cancelled_error{errc::cancelled, std::move(cause)}
 {
 }
 

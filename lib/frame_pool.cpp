@@ -712,7 +712,8 @@ constinit cache_registry all_caches;
 struct thread_state {
     thread_cache* fast;           // &nothing, or own
     thread_cache* own = nullptr;  // null: not made yet, or gone
-    std::size_t failures = 0;     // still to come
+    std::uint32_t failures = 0;   // still to come
+    std::uint32_t before = 0;     // allocations that succeed before the first of them
     bool ended = false;           // no cache any more
 };
 
@@ -779,6 +780,10 @@ thread_cache* cache_of(thread_state& t) noexcept
 {
     if (t.failures == 0)
         return;
+    if (t.before != 0) {
+        --t.before;
+        return;
+    }
     if (--t.failures == 0 && t.own != nullptr)
         t.fast = t.own;
     throw std::bad_alloc{};
@@ -922,11 +927,13 @@ bool frames_are_cached() noexcept
     return cached();
 }
 
-void fail_next_frames(std::size_t n) noexcept
+std::size_t fail_next_frames(std::size_t n, std::size_t after) noexcept
 {
     thread_state& t = state();
-    t.failures = n;
+    const std::size_t left = std::exchange(t.failures, static_cast<std::uint32_t>(n));
+    t.before = static_cast<std::uint32_t>(after);
     t.fast = n == 0 && t.own != nullptr ? t.own : &nothing;
+    return left;
 }
 
 }  // namespace leat::detail

@@ -113,7 +113,7 @@ void join_scope::body_failed(std::exception_ptr thrown) noexcept
         std::lock_guard hold{lock_};
         if (policy_ == scope_policy::collect_all && !stopped)
             keep_failure(0, thrown);
-        else if (!first_)
+        else if (policy_ != scope_policy::race ? !first_ : !std::exchange(decided_, true))
             first_ = thrown;
     }
     if (policy_ != scope_policy::collect_all)
@@ -134,7 +134,7 @@ void join_scope::rethrow()
 {
     if (!failures_.empty()) {
         std::sort(failures_.begin(), failures_.end(),
-                         [](const failure& a, const failure& b) { return a.index < b.index; });
+                  [](const failure& a, const failure& b) { return a.index < b.index; });
         std::vector<std::exception_ptr> errors;
         errors.reserve(failures_.size());
         for (failure& each : failures_)

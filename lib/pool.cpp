@@ -10,6 +10,7 @@
 #include <cstdio>
 #include <exception>
 #include <filesystem>
+#include <mutex>
 #include <string>
 
 namespace leat::detail {
@@ -25,7 +26,8 @@ runtime_options checked(runtime_options options)
                           "default; " +
                           std::to_string(options.workers) + " is neither"};
     if (options.blocking_threads <= 0)
-        throw usage_error{"leat: runtime_options::blocking_threads is at least one, or blocking() would never run"};
+        throw usage_error{
+            "leat: runtime_options::blocking_threads is at least one, or blocking() would never run"};
     if (options.grace < std::chrono::nanoseconds::zero())
         throw usage_error{"leat: runtime_options::grace is a span of time, and not negative"};
     return options;
@@ -56,8 +58,8 @@ bool other_threads(std::size_t ours) noexcept
 
 }  // namespace
 
-pool::pool(runtime_options options) : options_{checked(std::move(options))},
-      blocking_{static_cast<std::size_t>(options_.blocking_threads)}
+pool::pool(runtime_options options)
+    : options_{checked(std::move(options))}, blocking_{static_cast<std::size_t>(options_.blocking_threads)}
 {
     const std::size_t count =
         options_.workers != 0 ? static_cast<std::size_t>(options_.workers) : default_workers();
@@ -278,8 +280,8 @@ std::uint64_t pool::new_id(turn* by, std::uint64_t above) noexcept
 void pool::unhandled(task_root& root, std::exception_ptr thrown) noexcept
 {
     try {
-        std::string report = "leat: a detached task failed with " + describe(thrown) + "\n  task " +
-                             std::to_string(root.id());
+        std::string report =
+            "leat: a detached task failed with " + describe(thrown) + "\n  task " + std::to_string(root.id());
         if (!root.name().empty())
             report += " \"" + std::string{root.name()} + "\"";
 #if LEAT_REGISTRY
@@ -333,8 +335,8 @@ void pool::look_for_deadlock(worker& by) noexcept
     const std::uint64_t turns = total_turns();
     if (!options_.detect_deadlock || draining_.load(std::memory_order_relaxed))
         return;
-    if (sleepers_.load(std::memory_order_seq_cst) != static_cast<int>(workers_.size()) || any_queue_filled() ||
-        armed_timers() != 0 || blocking_.outstanding() != 0 || !reactor_.quiet())
+    if (sleepers_.load(std::memory_order_seq_cst) != static_cast<int>(workers_.size()) ||
+        any_queue_filled() || armed_timers() != 0 || blocking_.outstanding() != 0 || !reactor_.quiet())
         return;
     const auto waiting = static_cast<std::size_t>(blocked_on_.load(std::memory_order_seq_cst));
     deadlock_checked_at_.store(turns, std::memory_order_relaxed);
@@ -343,7 +345,8 @@ void pool::look_for_deadlock(worker& by) noexcept
         return;
     // Once more, now that nobody is left who could have come in between.
     if (by.slot_ != nullptr || any_queue_filled() ||
-        sleepers_.load(std::memory_order_seq_cst) != static_cast<int>(workers_.size()) || turns != total_turns())
+        sleepers_.load(std::memory_order_seq_cst) != static_cast<int>(workers_.size()) ||
+        turns != total_turns())
         return;
     try {
         std::unique_lock hold{stop_mutex_};
@@ -384,7 +387,8 @@ bool pool::wait_until_empty(std::chrono::nanoseconds grace) noexcept
         if (now >= until)
             return false;
         // A task that ended just before draining_ was raised has told nobody, hence the bound.
-        drained_.wait_until(hold, std::min<std::chrono::steady_clock::time_point>(now + between_checks, until));
+        drained_.wait_until(hold,
+                            std::min<std::chrono::steady_clock::time_point>(now + between_checks, until));
     }
     return true;
 }
@@ -401,8 +405,9 @@ void pool::end_workers() noexcept
             std::this_thread::sleep_for(std::chrono::microseconds{50});
             if (std::chrono::steady_clock::now() >= next_report) {
                 next_report += between_reports;
-                std::fprintf(stderr, "leat: the end of the runtime waits for worker %zu, in which a task runs "
-                                     "without ever waiting\n",
+                std::fprintf(stderr,
+                             "leat: the end of the runtime waits for worker %zu, in which a task runs "
+                             "without ever waiting\n",
                              each->index_);
             }
         }
@@ -421,7 +426,8 @@ void pool::claim_parked(std::vector<task_root*>& into)
 // The youngest first: a child refers to its parent's frame, never the other way round.
 void pool::destroy_all(std::vector<task_root*>& left) noexcept
 {
-    std::sort(left.begin(), left.end(), [](const task_root* a, const task_root* b) { return a->id() > b->id(); });
+    std::sort(left.begin(), left.end(),
+              [](const task_root* a, const task_root* b) { return a->id() > b->id(); });
     for (task_root* const root : left)
         destroy_chain(*root);
 }
@@ -441,7 +447,8 @@ void pool::destroy_left() noexcept
         for (const auto& each : workers_) {
             if (task_root* const root = std::exchange(each->slot_, nullptr))
                 left.push_back(root);
-            left.insert(left.end(), each->batch_.begin() + each->batch_at_, each->batch_.begin() + each->batch_end_);
+            left.insert(left.end(), each->batch_.begin() + each->batch_at_,
+                        each->batch_.begin() + each->batch_end_);
             each->batch_at_ = each->batch_end_ = 0;
             drain([&](task_root** into) { return each->queue_.take(into, 64); });
         }

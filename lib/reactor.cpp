@@ -32,8 +32,7 @@ void reactor::wait(std::int64_t nanoseconds)
 
 bool reactor::quiet()
 {
-    for (std::size_t ran = 0; ran < handlers_per_poll && io_.poll_one() != 0; ++ran) {
-    }
+    for (std::size_t ran = 0; ran < handlers_per_poll && io_.poll_one() != 0; ++ran) {}
     const bool none = io_.stopped();
     if (none)
         io_.restart();

@@ -38,9 +38,10 @@ runtime_metrics runtime::metrics() const
 void runtime::refuse_worker(const char* what) const
 {
     if (detail::current_turn() != nullptr)
-        throw usage_error{std::string{"leat: "} + what +
-                          "() in a task would block its worker, and with it whatever it waits for: co_await the "
-                          "task instead"};
+        throw usage_error{
+            std::string{"leat: "} + what +
+            "() in a task would block its worker, and with it whatever it waits for: co_await the "
+            "task instead"};
 }
 
 detail::spawn_site runtime::site(const spawn_options& options, detail::location place) const
@@ -48,7 +49,8 @@ detail::spawn_site runtime::site(const spawn_options& options, detail::location 
     detail::spawn_site where;
     where.sched = pool_.get();
     where.by = pool_->worker_of(detail::current_turn());
-    where.context = options.context.get() != nullptr ? &options.context.get()->node() : &pool_->root_context();
+    where.context =
+        options.context.get() != nullptr ? &options.context.get()->node() : &pool_->root_context();
     where.name = options.name;
     where.place = place;
     return where;

@@ -49,7 +49,7 @@ constinit std::mutex lock_of_signals;
 /// What a signal did before anybody watched it. Under lock_of_signals.
 struct disposition {
     std::size_t watches = 0;
-    struct sigaction before {};
+    struct sigaction before{};
 };
 constinit std::array<disposition, NSIG> dispositions{};
 
@@ -149,15 +149,17 @@ cancellable_context with_signals(const context& parent, std::initializer_list<in
     detail::scheduler* const home = detail::ambient_scheduler();
     detail::reactor* const reactor = home != nullptr ? home->io_reactor() : nullptr;
     if (reactor == nullptr)
-        throw usage_error{"leat: with_signals() outside of a runtime, where nobody would hear them; a simulated "
-                          "world has no signals"};
+        throw usage_error{
+            "leat: with_signals() outside of a runtime, where nobody would hear them; a simulated "
+            "world has no signals"};
     cancellable_context made = with_cancel(parent);
     made.second.keep(std::make_unique<detail::signal_watch>(reactor->context(), made.first, signals));
     return made;
 }
 
 signal_error::signal_error(int number)
-    : std::runtime_error{"signal " + std::to_string(number) + " (" + ::strsignal(number) + ")"}, number_{number}
+    : std::runtime_error{"signal " + std::to_string(number) + " (" + ::strsignal(number) + ")"},
+      number_{number}
 {
 }
 

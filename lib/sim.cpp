@@ -12,6 +12,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
+#include <mutex>
 #include <random>
 #include <utility>
 
@@ -64,7 +65,8 @@ class sim_scheduler final : public scheduler {
 
 public:
     sim_scheduler(std::uint64_t seed, sim::world::script* choices)
-        : seed_{seed}, random_{seed}, script_{choices}, shard_{timer_shard::make(*this, 0, 0)}, blocking_{*this}
+        : seed_{seed}, random_{seed}, script_{choices}, shard_{timer_shard::make(*this, 0, 0)},
+          blocking_{*this}
     {
         root_context_ = cancel_node::make(nullptr);
         unstoppable_ = cancel_node::make(nullptr);
@@ -77,11 +79,12 @@ public:
     ~sim_scheduler()
     {
         if (script_ == nullptr && std::uncaught_exceptions() > exceptions_before_)
-            std::fprintf(stderr, "leat: a world was left by an exception; to see it again set LEAT_SEED=%llu\n",
+            std::fprintf(stderr,
+                         "leat: a world was left by an exception; to see it again set LEAT_SEED=%llu\n",
                          static_cast<unsigned long long>(seed_));
         script_ = nullptr;  // the end is not part of what is explored
         root_context_->canceller()->cancel(errc::cancelled);
-        const std::int64_t until = clock_ + grace;
+        const std::int64_t until = from_now(grace);
         // Bounded in turns, too: a task that is deaf may go on for ever without letting the clock move.
         for (std::size_t turns = turns_at_the_end + 100 * live_; live_ != 0 && turns != 0; --turns)
             if (!run_one() && !move_clock(until))
@@ -140,7 +143,8 @@ public:
             return 0;
         if (script_ != nullptr)
             return script_->choose(bound);
-        return static_cast<std::uint32_t>(std::uniform_int_distribution<std::uint32_t>{0, bound - 1}(random_));
+        return static_cast<std::uint32_t>(
+            std::uniform_int_distribution<std::uint32_t>{0, bound - 1}(random_));
     }
     std::uint64_t new_id(turn*, std::uint64_t) noexcept override
     {
@@ -178,10 +182,9 @@ public:
     }
     void advance(std::int64_t by)
     {
-        const std::int64_t until = by < timer_wheel::never - 1 - clock_ ? clock_ + by : timer_wheel::never - 1;
+        const std::int64_t until = from_now(by);
         do {
-            while (run_one()) {
-            }
+            while (run_one()) {}
         } while (move_clock(until));
         clock_ = until;
     }
@@ -204,13 +207,24 @@ public:
     }
 
 private:
+    /// At the latest the last moment there is.
+    std::int64_t from_now(std::int64_t span) const noexcept
+    {
+        constexpr std::int64_t last = timer_wheel::never - 1;
+        return span < last - clock_ ? clock_ + span : last;
+    }
     /// Worlds may end in any order.
     void leave_thread() noexcept
     {
         sim_scheduler* inner = nullptr;
         for (auto* each = static_cast<sim_scheduler*>(worlds_of_thread()); each != this;
-             each = static_cast<sim_scheduler*>(each->before_))
+             each = static_cast<sim_scheduler*>(each->before_)) {
+            if (each == nullptr) {
+                std::fputs("leat: a world was destroyed on another thread than that which made it\n", stderr);
+                std::terminate();
+            }
             inner = each;
+        }
         if (inner == nullptr)
             set_ambient_scheduler(before_);
         else
@@ -342,7 +356,8 @@ detail::spawn_site world::site(const spawn_options& options, detail::location pl
     detail::spawn_site where;
     where.sched = sched_.get();
     where.by = nullptr;
-    where.context = options.context.get() != nullptr ? &options.context.get()->node() : &sched_->root_context();
+    where.context =
+        options.context.get() != nullptr ? &options.context.get()->node() : &sched_->root_context();
     where.name = options.name;
     where.place = place;
     return where;
@@ -375,7 +390,7 @@ std::string world::script::describe() const
     return text;
 }
 
-explore_result explore(const explore_options& options, const std::function<void(world&)>& test)
+explore_result explore(const explore_options& options, const detail::callback<void(world&)>& test)
 {
     explore_result done;
     if (options.random_from != 0) {

@@ -13,7 +13,8 @@ spawn_site spawn_site::here(const spawn_options& options, location place)
     turn* const by = current_turn();
     scheduler* const sched = ambient_scheduler();
     if (sched == nullptr)
-        throw usage_error{"leat: spawn() outside of every task; use runtime::spawn, world::spawn or leat::run"};
+        throw usage_error{
+            "leat: spawn() outside of every task; use runtime::spawn, world::spawn or leat::run"};
     spawn_site site;
     site.sched = sched;
     site.by = by;
@@ -32,7 +33,8 @@ spawn_site spawn_site::here(const spawn_options& options, location place)
 }
 
 joinable_root::joinable_root(const spawn_site& site)
-    : task_root{*site.sched, *site.context, site.context->stop(), site.sched->new_id(site.by, site.younger_than)},
+    : task_root{*site.sched, *site.context, site.context->stop(),
+                site.sched->new_id(site.by, site.younger_than)},
       scope_{site.scope},
       // The scheduler's own context and that of a group outlive their tasks.
       counted_context_{!site.context_outlives && site.context != &site.sched->root_context()}
@@ -170,8 +172,7 @@ void joinable_root::end(turn* by, bool stopped) noexcept
         std::lock_guard hold{join_lock};
         done_.store(true, std::memory_order_release);
         own_ = nullptr;
-        while (joiners.win_front(wakes) != nullptr) {
-        }
+        while (joiners.win_front(wakes) != nullptr) {}
     }
     wakes.flush(by);
     release();

@@ -9,8 +9,8 @@ namespace {
 
 void print_never_awaited(const char* function, const char* file, unsigned line) noexcept
 {
-    std::fprintf(stderr, "leat: a task was never awaited: %s (%s:%u); is a co_await missing?\n", function, file,
-                 line);
+    std::fprintf(stderr, "leat: a task was never awaited: %s (%s:%u); is a co_await missing?\n", function,
+                 file, line);
 }
 
 constinit std::atomic<never_awaited_handler> handler{nullptr};
@@ -41,8 +41,9 @@ void report_never_awaited(const promise_base& promise) noexcept
 
 void throw_consumed_task()
 {
-    throw usage_error{"leat: an empty task was awaited or spawned; a task is awaited once, and moving it away "
-                      "empties it"};
+    throw usage_error{
+        "leat: an empty task was awaited or spawned; a task is awaited once, and moving it away "
+        "empties it"};
 }
 
 }  // namespace detail

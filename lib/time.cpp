@@ -69,8 +69,7 @@ void sleep_operation::expired(expiry& out) noexcept
 // expire a second time.
 class timer_state final : private timed, private expired_call {
 public:
-    timer_state(scheduler& sched, clock::duration first, clock::duration period, turn* by)
-        : sched_{sched}
+    timer_state(scheduler& sched, clock::duration first, clock::duration period, turn* by) : sched_{sched}
     {
         std::int64_t due = 0;
         timer_shard* tell = nullptr;
@@ -135,7 +134,8 @@ private:
     }
 
     /// Returns the shard that has to be told of a new earliest deadline, if any.
-    timer_shard* set_locked(clock::duration span, clock::duration period, turn* by, std::int64_t& due) noexcept
+    timer_shard* set_locked(clock::duration span, clock::duration period, turn* by,
+                            std::int64_t& due) noexcept
     {
         // After the end of the scheduler there is nothing to set it by.
         if (shard_ != nullptr && shard_->closed())
@@ -190,7 +190,8 @@ private:
                 if (period_ > 0) {
                     // Ticks that are already past are missed, not made up for.
                     const std::int64_t now = sched_.now();
-                    due_ += period_ * (1 + (now > due_ ? (now - due_) / period_ : 0));
+                    due_ += now > due_ ? (now - due_) / period_ * period_ : 0;
+                    due_ = period_ > timer_wheel::never - due_ ? timer_wheel::never : due_ + period_;
                     pending_ = true;
                     tell = arm(by);
                 }
@@ -260,7 +261,8 @@ timer_owner::timer_owner(clock::duration first, clock::duration period)
 {
     scheduler* const sched = ambient_scheduler();
     if (sched == nullptr)
-        throw usage_error{"leat: a timer was made outside of every task and world, where there is no clock to set it by"};
+        throw usage_error{
+            "leat: a timer was made outside of every task and world, where there is no clock to set it by"};
     state_ = new timer_state{*sched, first, period, current_turn()};
 }
 
@@ -288,7 +290,8 @@ clock::time_point clock::now() noexcept
 {
     if (detail::scheduler* const sched = detail::ambient_scheduler())
         return time_point{duration{sched->now()}};
-    return time_point{std::chrono::duration_cast<duration>(std::chrono::steady_clock::now().time_since_epoch())};
+    return time_point{
+        std::chrono::duration_cast<duration>(std::chrono::steady_clock::now().time_since_epoch())};
 }
 
 bool timer::stop() noexcept

@@ -1,5 +1,7 @@
 #include <leat/detail/timers.hpp>
 
+#include <mutex>
+
 namespace leat::detail {
 namespace {
 

@@ -8,6 +8,7 @@
 #include <chrono>
 #include <cstdio>
 #include <exception>
+#include <mutex>
 
 namespace leat::detail {
 namespace {

@@ -165,7 +165,8 @@ TEST_CASE("blocking: a call that is cancelled while it waits for a thread is nev
     CHECK(!ran);
 }
 
-TEST_CASE("blocking: a call that has begun is waited for, and its result is kept though the task was cancelled")
+TEST_CASE(
+    "blocking: a call that has begun is waited for, and its result is kept though the task was cancelled")
 {
     gate door;
     leat::runtime pool{{.workers = 2}};
@@ -195,8 +196,7 @@ TEST_CASE("blocking: never more calls at a time than threads are allowed, and th
                 co_await leat::blocking([&] {
                     const int now = ++running;
                     int before = most.load();
-                    while (before < now && !most.compare_exchange_weak(before, now)) {
-                    }
+                    while (before < now && !most.compare_exchange_weak(before, now)) {}
                     ++made;
                     --running;
                 });
@@ -243,19 +243,21 @@ TEST_CASE("blocking: the end of the runtime waits for calls that have begun, and
         leat::runtime pool{{.workers = 2, .blocking_threads = 2}};
         for (int i = 0; i < 2; ++i)
             pool.spawn([&]() -> task<> {
-                const counted local;
-                co_await leat::blocking([&] {
-                    ++begun;
-                    door.pass();
-                    ++ended;
-                });
-            }).detach();
+                    const counted local;
+                    co_await leat::blocking([&] {
+                        ++begun;
+                        door.pass();
+                        ++ended;
+                    });
+                })
+                .detach();
         door.await(2);
         for (int i = 0; i < 3; ++i)
             pool.spawn([&]() -> task<> {
-                const counted local;
-                co_await leat::blocking([&] { ran = true; });
-            }).detach();
+                    const counted local;
+                    co_await leat::blocking([&] { ran = true; });
+                })
+                .detach();
         while (pool.metrics().blocking_queued != 3)
             std::this_thread::yield();
         const leat::context all = pool.context();
@@ -278,16 +280,20 @@ TEST_CASE("blocking: a deaf task that never stops calling is cut off at the end,
     std::atomic<int> calls{0};
     std::atomic<int> reports{0};
     {
-        leat::runtime pool{{.workers = 2, .grace = 5ms, .blocking_threads = 2, .on_stuck = [&](const std::string&) { ++reports; }}};
+        leat::runtime pool{
+            {.workers = 2, .grace = 5ms, .blocking_threads = 2, .on_stuck = [&](const std::string&) {
+                 ++reports;
+             }}};
         for (int i = 0; i < 4; ++i)
             pool.spawn([&]() -> task<> {
-                const counted local;
-                auto deaf = [&]() -> task<> {
-                    for (;;)
-                        co_await leat::blocking([&] { ++calls; });
-                };
-                co_await leat::with_context(leat::background(), deaf());
-            }).detach();
+                    const counted local;
+                    auto deaf = [&]() -> task<> {
+                        for (;;)
+                            co_await leat::blocking([&] { ++calls; });
+                    };
+                    co_await leat::with_context(leat::background(), deaf());
+                })
+                .detach();
         while (calls < 20)
             std::this_thread::yield();
     }
@@ -305,9 +311,8 @@ TEST_CASE("blocking: cancelling races with the beginning of the call")
     pool.block_on([&]() -> task<> {
         for (std::size_t i = 0; i < rounds; ++i) {
             std::atomic<int> ran{0};
-            auto calling = leat::spawn([&]() -> task<int> {
-                co_return co_await leat::blocking([&] { return ++ran; });
-            });
+            auto calling =
+                leat::spawn([&]() -> task<int> { co_return co_await leat::blocking([&] { return ++ran; }); });
             co_await leat::this_task::yield();
             for (std::size_t spin = 0; spin < i % 200; ++spin)
                 std::atomic_signal_fence(std::memory_order_seq_cst);

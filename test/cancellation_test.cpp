@@ -665,7 +665,9 @@ TEST_CASE(
             leat::runtime_options options = quiet(3);
             options.blocking_threads = slow ? 64 : 1;
             leat::runtime pool{options};
-            pool.block_on(race_many(each, test::rounds(slow ? 400 : 4000), seed, sum));
+            pool.block_on(race_many(
+                each, test::rounds(test::under_sanitizer ? (slow ? 2000 : 16'000) : (slow ? 400 : 4000)),
+                seed, sum));
         }
         CHECK(sum.what == "");
         CHECK(sum.wrong == 0);

@@ -8,6 +8,7 @@
 
 #include <doctest/doctest.h>
 
+#include <ranges>
 #include <algorithm>
 #include <array>
 #include <atomic>

@@ -1,6 +1,7 @@
 // Depth and number: neither the stack nor the memory of a program grows with how much of it there is.
 #include <leat/leat.hpp>
 
+#include "support/rounds.hpp"
 #include "support/scale.hpp"
 
 #include <doctest/doctest.h>
@@ -68,7 +69,7 @@ task<int> leaf(stack_use& stack, int n)
 
 TEST_CASE("depth: two million ready awaits do not grow the stack")
 {
-    const int count = static_cast<int>(test::scaled(2'000'000));
+    const int count = test::rounds(2'000'000);
     const auto loop = [&](stack_use& stack) -> task<long> {
         long sum = 0;
         for (int i = 0; i < count; ++i)
@@ -86,7 +87,7 @@ TEST_CASE("depth: two million ready awaits do not grow the stack")
 
 TEST_CASE("depth: two million ready channel operations do not grow the stack")
 {
-    const int count = static_cast<int>(test::scaled(1'000'000));
+    const int count = test::rounds(1'000'000);
     stack_use stack;
     leat::run(
         [&]() -> task<> {
@@ -101,9 +102,10 @@ TEST_CASE("depth: two million ready channel operations do not grow the stack")
     CHECK(stack.bytes() < shallow);
 }
 
-TEST_CASE("depth: a chain of a million tasks, each of which joins the next, comes down without growing the stack")
+TEST_CASE(
+    "depth: a chain of a million tasks, each of which joins the next, comes down without growing the stack")
 {
-    const int count = static_cast<int>(test::scaled(1'000'000));
+    const int count = test::rounds(1'000'000);
     stack_use stack;
     const int got = leat::run(
         [&]() -> task<int> {
@@ -132,7 +134,7 @@ TEST_CASE("depth: a chain of a million tasks, each of which joins the next, come
 
 TEST_CASE("depth: a value relayed through a hundred thousand channels does not grow the stack")
 {
-    const int count = static_cast<int>(test::scaled(100'000));
+    const int count = test::rounds(100'000);
     stack_use stack;
     const int got = leat::run(
         [&]() -> task<int> {
@@ -173,7 +175,7 @@ TEST_CASE("depth: awaits nested a hundred thousand deep return, and throw, witho
             co_return below + 1;
         }
     };
-    const int count = static_cast<int>(test::scaled(100'000));
+    const int count = test::rounds(100'000);
     stack_use stack;
     CHECK(leat::run(deep::down(count, false, stack), {.workers = 1}) == count + 1);
     CHECK_THROWS_AS(static_cast<void>(leat::run(deep::down(count / 10, true, stack), {.workers = 1})), int);
@@ -182,7 +184,7 @@ TEST_CASE("depth: awaits nested a hundred thousand deep return, and throw, witho
 
 TEST_CASE("depth: a million tasks parked at once are woken and end, and the memory they took goes back")
 {
-    const std::size_t count = test::scaled(1'000'000);
+    const auto count = static_cast<std::size_t>(test::rounds(1'000'000));
     leat::runtime pool{{.workers = 2}};
     std::atomic<std::size_t> woken{0};
     const auto crowd = [&](std::size_t size) {
@@ -219,9 +221,9 @@ TEST_CASE("depth: a million tasks parked at once are woken and end, and the memo
     CHECK(after <= before + before / 10);
 }
 
-TEST_CASE("depth: a million tasks parked at once are cancelled, and end")
+TEST_CASE("depth: a hundred thousand tasks parked at once are cancelled, and end")
 {
-    const std::size_t count = test::scaled(1'000'000);
+    const std::size_t count = test::scaled(100'000);
     leat::runtime pool{{.workers = 2}};
     std::atomic<std::size_t> told{0};
     pool.block_on([&]() -> task<> {

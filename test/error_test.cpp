@@ -52,8 +52,9 @@ TEST_CASE("error: full and empty are different codes with the same relative")
 TEST_CASE("error: every code has a category, a name and words of its own")
 {
     std::vector<std::string> words;
-    for (const errc code : {errc::cancelled, errc::deadline_exceeded, errc::channel_closed, errc::channel_full,
-                            errc::channel_empty, errc::deadlock, errc::failed, errc::abandoned}) {
+    for (const errc code :
+         {errc::cancelled, errc::deadline_exceeded, errc::channel_closed, errc::channel_full,
+          errc::channel_empty, errc::deadlock, errc::failed, errc::abandoned}) {
         const std::error_code made = code;
         CHECK(static_cast<bool>(made));
         CHECK(std::string{made.category().name()} == "leat");

@@ -226,9 +226,10 @@ TEST_CASE("group: a cancelled caller whose children end by throwing that hears o
         caller.cancel();
         auto got = co_await leat::as_result(caller.join());
         CHECK(got.error() == leat::errc::cancelled);
-        auto timed = co_await leat::as_result(leat::timeout(1s, leat::with_group([](task_group& group) -> task<> {
-            co_await group.spawn(give_after(1h, 1));
-        })));
+        auto timed =
+            co_await leat::as_result(leat::timeout(1s, leat::with_group([](task_group& group) -> task<> {
+                                                       co_await group.spawn(give_after(1h, 1));
+                                                   })));
         CHECK(timed.error() == leat::errc::deadline_exceeded);
     });
     CHECK(world.now() == 2s);
@@ -326,16 +327,17 @@ TEST_CASE("group: collect_all lets the others go on and throws every failure in 
         int ended = 0;
         std::vector<std::string> whys;
         try {
-            co_await leat::with_group({.policy = group_policy::collect_all}, [&](task_group& group) -> task<> {
-                co_await group.spawn(fail_after(3s, "slow"));
-                co_await group.spawn([&]() -> task<> {
-                    co_await leat::sleep_for(5s);
-                    ++ended;
-                });
-                co_await group.spawn(fail_after(1s, "quick"));
-                co_await group.spawn(fail_after(2s, "middling"));
-                throw std::runtime_error{"body"};
-            });
+            co_await leat::with_group({.policy = group_policy::collect_all},
+                                      [&](task_group& group) -> task<> {
+                                          co_await group.spawn(fail_after(3s, "slow"));
+                                          co_await group.spawn([&]() -> task<> {
+                                              co_await leat::sleep_for(5s);
+                                              ++ended;
+                                          });
+                                          co_await group.spawn(fail_after(1s, "quick"));
+                                          co_await group.spawn(fail_after(2s, "middling"));
+                                          throw std::runtime_error{"body"};
+                                      });
         } catch (const leat::group_error& error) {
             for (const std::exception_ptr& each : error.errors())
                 whys.push_back(what_of(each));
@@ -405,8 +407,7 @@ TEST_CASE("group: the limit holds on the pool, whoever spawns")
                                 co_await group.spawn([&]() -> task<> {
                                     const int now = ++running;
                                     int before = most.load();
-                                    while (before < now && !most.compare_exchange_weak(before, now)) {
-                                    }
+                                    while (before < now && !most.compare_exchange_weak(before, now)) {}
                                     co_await leat::this_task::yield();
                                     --running;
                                     ++ended;
@@ -628,12 +629,13 @@ TEST_CASE("group: with_results gives the results in the order of spawning, whate
 {
     leat::sim::world world;
     world.run([]() -> task<> {
-        const std::vector<int> got = co_await leat::with_results<int>([](leat::result_group<int>& group) -> task<> {
-            for (int i = 0; i < 5; ++i)
-                co_await group.spawn(give_after(std::chrono::milliseconds{100 - 10 * i}, i));
-            co_await group.spawn([] { return 5; });
-            co_await group.spawn([]() -> task<int> { co_return 6; });
-        });
+        const std::vector<int> got =
+            co_await leat::with_results<int>([](leat::result_group<int>& group) -> task<> {
+                for (int i = 0; i < 5; ++i)
+                    co_await group.spawn(give_after(std::chrono::milliseconds{100 - 10 * i}, i));
+                co_await group.spawn([] { return 5; });
+                co_await group.spawn([]() -> task<int> { co_return 6; });
+            });
         CHECK(got == std::vector<int>{0, 1, 2, 3, 4, 5, 6});
         const std::vector<int> none =
             co_await leat::with_results<int>([](leat::result_group<int>&) -> task<> { co_return; });
@@ -653,8 +655,8 @@ TEST_CASE("group: with_results keeps to a limit and throws the first failure")
             });
         CHECK(got == std::vector<std::string>{"a", "b", "c"});
         CHECK(leat::clock::now().time_since_epoch() == 3s);
-        auto failed = co_await leat::as_result(
-            leat::with_results<int>([](leat::result_group<int>& group) -> task<> {
+        auto failed =
+            co_await leat::as_result(leat::with_results<int>([](leat::result_group<int>& group) -> task<> {
                 co_await group.spawn(give_after(1h, 1));
                 co_await group.spawn([]() -> task<int> {
                     throw std::runtime_error{"no result"};
@@ -671,10 +673,11 @@ TEST_CASE("group: a cancelled with_results throws that it was cancelled")
 {
     leat::sim::world world;
     world.run([]() -> task<> {
-        auto got = co_await leat::as_result(leat::with_results<int>([](leat::result_group<int>& group) -> task<> {
-            co_await group.spawn(give_after(1h, 1));
-            group.cancel();
-        }));
+        auto got =
+            co_await leat::as_result(leat::with_results<int>([](leat::result_group<int>& group) -> task<> {
+                co_await group.spawn(give_after(1h, 1));
+                group.cancel();
+            }));
         CHECK(got.error() == leat::errc::cancelled);
     });
 }
@@ -688,8 +691,8 @@ TEST_CASE("group: when_all gives every result as a tuple, having run side by sid
         int original = 0;
         auto refer = [&]() -> task<int&> { co_return original; };
         auto [a, b, nothing, same, owner] =
-            co_await leat::when_all(give_after(2s, 1), give_after(1s, std::string{"two"}), leat::sleep_for(3s),
-                                    refer(), give_after(0ms, std::make_shared<int>(4)));
+            co_await leat::when_all(give_after(2s, 1), give_after(1s, std::string{"two"}),
+                                    leat::sleep_for(3s), refer(), give_after(0ms, std::make_shared<int>(4)));
         CHECK(a == 1);
         CHECK(b == "two");
         CHECK((nothing == std::monostate{}));
@@ -726,7 +729,8 @@ TEST_CASE("group: when_all throws the first failure once all have ended; it has 
             heard = slept.error() == leat::errc::cancelled;
             co_return 1;
         };
-        auto got = co_await leat::as_result(leat::when_all(patient(told), fail_after(1s, "one"), fail_after(2s, "two")));
+        auto got = co_await leat::as_result(
+            leat::when_all(patient(told), fail_after(1s, "one"), fail_after(2s, "two")));
         CHECK(lives.excess() == 0);
         CHECK(told);
         REQUIRE(!got.has_value());
@@ -928,7 +932,8 @@ TEST_CASE("group: when_all_settled with a cancelled caller says so in each resul
     world.run([]() -> task<> {
         auto caller = leat::spawn([]() -> task<int> {
             auto [a, b] = co_await leat::when_all_settled(give_after(1h, 1), give_after(1h, 2));
-            co_return (a.error() == leat::errc::cancelled ? 1 : 0) + (b.error() == leat::errc::cancelled ? 1 : 0);
+            co_return (a.error() == leat::errc::cancelled ? 1 : 0) +
+                (b.error() == leat::errc::cancelled ? 1 : 0);
         });
         co_await leat::sleep_for(1s);
         caller.cancel();

@@ -7,10 +7,12 @@
 #include <doctest/doctest.h>
 
 #include <chrono>
-#include <functional>
+#include <exception>
 #include <new>
 #include <ostream>
+#include <stdexcept>
 #include <string>
+#include <system_error>
 #include <utility>
 #include <vector>
 
@@ -43,35 +45,268 @@ std::string misuse(F f)
     return {};
 }
 
-/// Runs `scenario` again and again, letting the first, the second, the third... allocation of a frame fail, until
-/// it gets by without that failure. Every run has to end with a value or with bad_alloc, and leave nothing.
-int fail_each_allocation(const std::function<task<>()>& scenario)
+/// Runs `scenario` again and again and lets its first, second, third... allocation of a frame fail, until one run
+/// gets by without that. Each run has to end in its own way or with bad_alloc, and to leave nothing behind.
+template <class Scenario>
+void fail_each_allocation(Scenario scenario)
 {
+    int failures = 0;
     for (std::size_t nth = 0;; ++nth) {
-        REQUIRE(nth < 200);
+        REQUIRE(nth < 500);
         CAPTURE(nth);
         const test::no_more_than_before lives;
-        bool failed = false;
-        bool reached = false;
+        bool fell = false;
         {
             leat::sim::world world{nth + 1};
-            // The frames of run() itself are none of the scenario's.
             world.run([&]() -> task<> {
-                std::vector<void*> held;
-                leat::detail::fail_after_frames(nth);
+                leat::detail::fail_next_frames(1, nth);
+                bool thrown = false;
                 try {
                     co_await scenario();
                 } catch (const std::bad_alloc&) {
-                    failed = true;
+                    thrown = true;
                 }
-                reached = !leat::detail::frames_failed();
+                fell = leat::detail::fail_next_frames(0) == 0;
+                failures += thrown;
+                if (thrown)
+                    CHECK(fell);
             });
+            // Those whose handles the failure has dropped.
+            world.settle();
             CHECK(world.live_tasks() == 0);
         }
         CHECK(lives.excess() == 0);
-        if (!failed && reached)
-            return static_cast<int>(nth);
+        if (!fell)
+            break;
     }
+    CHECK(failures > 0);
 }
 
 }  // namespace
+
+TEST_CASE(
+    "misuse: a task that was awaited, moved from, discarded or never made is refused wherever it is given")
+{
+    leat::sim::world world;
+    world.run([]() -> task<> {
+        int refused = 0;
+        task<int> once = give(counted{1});
+        const int got = co_await std::move(once);
+        CHECK(got == 1);
+        try {
+            static_cast<void>(co_await std::move(once));
+        } catch (const leat::usage_error& error) {
+            refused += std::string{error.what()}.find("once") != std::string::npos;
+        }
+        task<int> from = give(counted{2});
+        task<int> to = std::move(from);
+        try {
+            static_cast<void>(co_await std::move(from));
+        } catch (const leat::usage_error&) {
+            ++refused;
+        }
+        to.discard();
+        try {
+            static_cast<void>(co_await leat::as_result(std::move(to)));
+        } catch (const leat::usage_error&) {
+            ++refused;
+        }
+        CHECK(refused == 3);
+        CHECK(!misuse([] { static_cast<void>(leat::spawn(task<>{})); }).empty());
+        CHECK(!misuse([] { static_cast<void>(leat::spawn([] { return task<>{}; })); }).empty());
+        for (int way = 0; way < 4; ++way) {
+            CAPTURE(way);
+            std::error_code why;
+            bool misused = false;
+            try {
+                task<int> empty;
+                if (way == 0)
+                    co_await leat::with_group(
+                        [&](leat::task_group& group) -> task<> { co_await group.spawn(std::move(empty)); });
+                else if (way == 1)
+                    static_cast<void>(co_await leat::when_all(std::move(empty), give(counted{1})));
+                else if (way == 2)
+                    static_cast<void>(co_await leat::when_any(std::move(empty), give(counted{1})));
+                else
+                    static_cast<void>(co_await leat::timeout(1s, std::move(empty)));
+            } catch (const leat::usage_error&) {
+                misused = true;
+            }
+            CHECK(misused);
+        }
+    });
+    CHECK(!misuse([] { leat::run(task<>{}); }).empty());
+    CHECK(!misuse([] {
+               leat::sim::world other;
+               other.run(task<>{});
+           }).empty());
+    CHECK(world.live_tasks() == 0);
+}
+
+TEST_CASE("misuse: a callable that throws when it is copied or called is not left half spawned")
+{
+    class throws_when_copied {
+    public:
+        throws_when_copied() noexcept = default;
+        throws_when_copied(const throws_when_copied&)
+        {
+            throw std::domain_error{"copied"};
+        }
+        task<> operator()() const
+        {
+            co_return;
+        }
+    };
+    leat::sim::world world;
+    const test::no_more_than_before lives;
+    world.run([&]() -> task<> {
+        const throws_when_copied body;
+        CHECK_THROWS_AS(static_cast<void>(leat::spawn(body)), std::domain_error);
+        auto maker = [token = counted{}]() -> task<> { throw std::domain_error{"not even a coroutine"}; };
+        CHECK_THROWS_AS(static_cast<void>(leat::spawn(maker)), std::domain_error);
+        co_await leat::with_group({.limit = 1}, [&](leat::task_group& group) -> task<> {
+            CHECK_THROWS_AS(static_cast<void>(group.spawn(body)), std::domain_error);
+            CHECK_THROWS_AS(static_cast<void>(group.try_spawn(body)), std::domain_error);
+            bool thrown = false;
+            try {
+                co_await group.spawn(maker);
+            } catch (const std::domain_error&) {
+                thrown = true;
+            }
+            CHECK(thrown);
+            CHECK_THROWS_AS(static_cast<void>(group.try_spawn(maker)), std::domain_error);
+            // Their places under the limit have been given back.
+            CHECK(group.size() == 0);
+            CHECK(group.try_spawn([] {}));
+        });
+    });
+    CHECK(lives.excess() == 0);
+}
+
+TEST_CASE("misuse: negative spans do not wait, and negative periods are refused")
+{
+    leat::sim::world world;
+    world.run([]() -> task<> {
+        co_await leat::sleep_for(-1s);
+        auto got = co_await leat::as_result(leat::timeout(-1s, leat::sleep_for(1s)));
+        CHECK(got.error() == leat::errc::deadline_exceeded);
+        CHECK(!misuse([] { leat::ticker{-1s}; }).empty());
+        CHECK(!misuse([] { leat::ticker{0s}; }).empty());
+        CHECK(leat::clock::now().time_since_epoch() == 0s);
+    });
+    CHECK(!misuse([&] { world.advance(-1s); }).empty());
+}
+
+TEST_CASE("misuse: a task that is not leaked by spawn when memory runs out is still the caller's")
+{
+    leat::sim::world world;
+    const test::no_more_than_before lives;
+    world.run([&]() -> task<> {
+        task<int> kept = give(counted{5});
+        leat::detail::fail_next_frames(1);
+        CHECK_THROWS_AS(static_cast<void>(leat::spawn(std::move(kept))), std::bad_alloc);
+        REQUIRE(static_cast<bool>(kept));
+        const int got = co_await leat::spawn(std::move(kept));
+        CHECK(got == 5);
+    });
+    CHECK(lives.excess() == 0);
+}
+
+TEST_CASE("misuse: memory runs out at each point of awaiting and spawning")
+{
+    fail_each_allocation([]() -> task<> {
+        const int awaited = co_await give(counted{1});
+        CHECK(awaited == 1);
+        auto body = [token = counted{}]() -> task<int> { co_return co_await give(counted{2}); };
+        auto handle = leat::spawn(std::move(body), {.name = "named, which is another allocation"});
+        auto plain = leat::spawn([kept = counted{3}] { return kept.value; });
+        const int spawned = co_await handle;
+        CHECK(spawned == 2);
+        const int called = co_await plain;
+        CHECK(called == 3);
+    });
+}
+
+TEST_CASE("misuse: memory runs out at each point of a group")
+{
+    fail_each_allocation([]() -> task<> {
+        co_await leat::with_group({.limit = 2}, [](leat::task_group& group) -> task<> {
+            for (int i = 0; i < 4; ++i) {
+                auto child = [token = counted{i}]() -> task<> {
+                    co_await leat::sleep_for(1s);
+                    static_cast<void>(co_await give(counted{token.value}));
+                };
+                co_await group.spawn(std::move(child));
+            }
+            static_cast<void>(group.try_spawn(wait_for_nothing(counted{})));
+            co_await leat::sleep_for(1s);
+            group.cancel();
+        });
+    });
+}
+
+TEST_CASE("misuse: memory runs out at each point of when_all, when_any and when_all_settled")
+{
+    fail_each_allocation([]() -> task<> {
+        auto [a, b] = co_await leat::when_all(give(counted{1}), give(counted{2}));
+        CHECK(a + b == 3);
+        std::vector<task<int>> many;
+        for (int i = 0; i < 3; ++i)
+            many.push_back(give(counted{i}));
+        const std::vector<int> all = co_await leat::when_all(std::move(many));
+        CHECK(all == std::vector<int>{0, 1, 2});
+    });
+    fail_each_allocation([]() -> task<> {
+        auto first = co_await leat::when_any(wait_for_nothing(counted{}), give(counted{2}));
+        CHECK(first.index == 1);
+    });
+    fail_each_allocation([]() -> task<> {
+        auto [a, b] = co_await leat::when_all_settled(give(counted{1}), give(counted{2}));
+        // One that could not be started says so in its own place.
+        for (const auto* each : {&a, &b})
+            if (!each->has_value())
+                std::rethrow_exception(each->exception());
+    });
+}
+
+TEST_CASE("misuse: memory runs out at each point of with_results")
+{
+    fail_each_allocation([]() -> task<> {
+        const std::vector<int> got =
+            co_await leat::with_results<int>([](leat::result_group<int>& group) -> task<> {
+                for (int i = 0; i < 3; ++i)
+                    co_await group.spawn(give(counted{i}));
+            });
+        CHECK(got == std::vector<int>{0, 1, 2});
+    });
+}
+
+TEST_CASE("misuse: memory runs out at each point of contexts and channels")
+{
+    fail_each_allocation([]() -> task<> {
+        leat::channel<counted> from{2};
+        co_await from.send(counted{1});
+        auto got = co_await from.recv();
+        CHECK(got->value == 1);
+        auto [ctx, cancel] = leat::with_cancel();
+        auto limited =
+            co_await leat::as_result(leat::with_context(ctx, leat::timeout(1s, wait_for_nothing(counted{}))));
+        if (limited.error() == leat::errc::failed)
+            std::rethrow_exception(limited.exception());
+        CHECK(limited.error() == leat::errc::deadline_exceeded);
+    });
+}
+
+TEST_CASE("misuse: memory runs out at each point of an unbounded channel")
+{
+    fail_each_allocation([]() -> task<> {
+        leat::channel<counted> mail{leat::unbounded};
+        for (int i = 0; i < 200; ++i)
+            co_await mail.send(counted{i});
+        for (int i = 0; i < 200; ++i) {
+            auto got = co_await mail.recv();
+            CHECK(got->value == i);
+        }
+        static_cast<void>(co_await give(counted{}));
+    });
+}

@@ -157,9 +157,9 @@ TEST_CASE("runtime: run gives the result of its task or throws what it throws")
     leat::run([]() -> task<> { co_return; });
     CHECK(*leat::run([]() -> task<std::unique_ptr<int>> { co_return std::make_unique<int>(3); }) == 3);
     CHECK_THROWS_WITH_AS(leat::run([]() -> task<> {
-        throw std::runtime_error{"out of run"};
-        co_return;
-    }),
+                             throw std::runtime_error{"out of run"};
+                             co_return;
+                         }),
                          "out of run", std::runtime_error);
 }
 
@@ -233,9 +233,10 @@ TEST_CASE("runtime: threads that are none of its own spawn, all at once")
             threads.emplace_back([&] {
                 for (std::size_t i = 0; i < each; ++i)
                     pool.spawn([&]() -> task<> {
-                        co_await leat::this_task::yield();
-                        ++ran;
-                    }).detach();
+                            co_await leat::this_task::yield();
+                            ++ran;
+                        })
+                        .detach();
                 pool.block_on([&]() -> task<> { co_await leat::this_task::yield(); });
             });
         for (std::thread& t : threads)
@@ -298,7 +299,7 @@ TEST_CASE("runtime: the end waits through the grace for tasks that clean up")
             co_await leat::with_context(leat::background(), leat::sleep_for(20ms));
             cleaned = true;
         };
-        pool.spawn(body()).detach();
+        pool.spawn(body).detach();
         pool.block_on([]() -> task<> { co_await leat::this_task::yield(); });
     }
     CHECK(cleaned);
@@ -317,7 +318,7 @@ TEST_CASE("runtime: stuck tasks are reported by name and await chain, and destro
             const counted local;
             co_await deaf_wait(never);
         };
-        pool.spawn(outer(), {.name = "the deeper one"}).detach();
+        pool.spawn(outer, {.name = "the deeper one"}).detach();
         while (pool.metrics().turns < 2)
             std::this_thread::yield();
     }
@@ -511,9 +512,10 @@ TEST_CASE("runtime: a report handler that throws terminates instead of losing th
     const auto end = test::in_child([] {
         leat::runtime pool{{.workers = 1, .on_unhandled = [](const leat::unhandled_failure&) { throw 1; }}};
         pool.spawn([]() -> task<> {
-            throw std::runtime_error{"nobody looks"};
-            co_return;
-        }).detach();
+                throw std::runtime_error{"nobody looks"};
+                co_return;
+            })
+            .detach();
         pool.block_on([]() -> task<> { co_await leat::sleep_for(10s); });
         return 0;
     });

@@ -147,7 +147,8 @@ TEST_CASE("spawn: arguments are kept with the callable, by value")
     leat::sim::world world;
     const test::no_more_than_before lives;
     world.run([&]() -> task<> {
-        auto body = [](counted& kept, const std::string& words, std::unique_ptr<int>& owner) -> task<std::string> {
+        auto body = [](counted& kept, const std::string& words,
+                       std::unique_ptr<int>& owner) -> task<std::string> {
             co_await leat::sleep_for(1s);
             co_return words + std::to_string(kept.value + *owner);
         };
@@ -226,7 +227,8 @@ TEST_CASE("spawn: a parked task is cancelled at once, with what it has started")
     CHECK(world.live_tasks() == 0);
 }
 
-TEST_CASE("spawn: cancelling the parent through its handle reaches a child spawned before and one spawned after")
+TEST_CASE(
+    "spawn: cancelling the parent through its handle reaches a child spawned before and one spawned after")
 {
     leat::sim::world world;
     world.run([]() -> task<> {
@@ -482,10 +484,13 @@ TEST_CASE("spawn: a failure that nobody has seen is reported once, whenever the 
         {
             pool.block_on([]() -> task<> {
                 leat::channel<void> go;
-                leat::spawn([&]() -> task<> {
-                    co_await go.recv();
-                    throw std::runtime_error{"unseen"};
-                }, {.name = "doomed"}).detach();
+                leat::spawn(
+                    [&]() -> task<> {
+                        co_await go.recv();
+                        throw std::runtime_error{"unseen"};
+                    },
+                    {.name = "doomed"})
+                    .detach();
                 co_await go.send();
             });
         }

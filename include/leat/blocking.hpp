@@ -5,7 +5,6 @@
 #include <leat/task.hpp>
 
 #include <concepts>
-#include <functional>
 #include <type_traits>
 #include <utility>
 
@@ -72,13 +71,13 @@ private:
     {
         try {
             if constexpr (std::is_void_v<value_type>) {
-                std::invoke(f_);
+                f_();
                 got_.emplace();
             } else if constexpr (std::is_reference_v<value_type>) {
-                value_type v = std::invoke(f_);
+                value_type v = f_();
                 got_.emplace(std::addressof(v));
             } else {
-                got_.emplace(std::invoke(f_));
+                got_.emplace(f_());
             }
         } catch (...) {
             got_.fail(std::current_exception());

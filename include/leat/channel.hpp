@@ -455,7 +455,8 @@ private:
     template <class N>
     static std::size_t checked(N capacity)
     {
-        if (std::cmp_less(capacity, 0) || std::cmp_greater(capacity, std::numeric_limits<std::ptrdiff_t>::max()))
+        if (std::cmp_less(capacity, 0) ||
+            std::cmp_greater(capacity, std::numeric_limits<std::ptrdiff_t>::max()))
             detail::throw_bad_capacity();
         return static_cast<std::size_t>(capacity);
     }

@@ -285,14 +285,14 @@ template <class Rep, class Period>
 template <class T, class U = T>
 [[nodiscard]] context with_value(const context& parent, const context_key<T>& key, U&& value)
 {
-    return detail::make_context(detail::make_value_node(
-        parent.node(), &key, std::make_shared<const T>(std::forward<U>(value))));
+    return detail::make_context(
+        detail::make_value_node(parent.node(), &key, std::make_shared<const T>(std::forward<U>(value))));
 }
 template <class T>
 [[nodiscard]] context with_value(const context& parent, T value)
 {
-    return detail::make_context(detail::make_value_node(
-        parent.node(), &detail::type_key<T>, std::make_shared<const T>(std::move(value))));
+    return detail::make_context(detail::make_value_node(parent.node(), &detail::type_key<T>,
+                                                        std::make_shared<const T>(std::move(value))));
 }
 
 /// The values of `parent`, without its end: for cleanup that must not be interrupted.
@@ -440,8 +440,8 @@ task<T> run_shielded(clock::duration span, A inner)
 /// What awaiting an A in a task gives.
 template <class A>
 struct awaited {
-    using awaiter = decltype(std::declval<task_promise<void, transfer_mode>&>().await_transform(
-        std::declval<A>()));
+    using awaiter =
+        decltype(std::declval<task_promise<void, transfer_mode>&>().await_transform(std::declval<A>()));
     using type = decltype(std::declval<awaiter&>().await_resume());
 };
 template <class T>

@@ -11,14 +11,14 @@ namespace leat {
 
 /// What can go wrong, as codes of category `leat`. Codes with a relative in std::errc compare equal to it.
 enum class errc {
-    cancelled = 1,       ///< the task's context was cancelled (std::errc::operation_canceled)
-    deadline_exceeded,   ///< the deadline of the task's context has passed (std::errc::timed_out)
-    channel_closed,      ///< a send on a closed channel (std::errc::broken_pipe)
-    channel_full,        ///< try_send: nobody takes the value now (std::errc::resource_unavailable_try_again)
-    channel_empty,       ///< try_recv: there is no value now (std::errc::resource_unavailable_try_again)
-    deadlock,            ///< every task waits for another (std::errc::resource_deadlock_would_occur)
-    failed,              ///< an exception that carries no code of its own
-    abandoned,           ///< a task was destroyed by the end of its runtime before it had a result
+    cancelled = 1,      ///< the task's context was cancelled (std::errc::operation_canceled)
+    deadline_exceeded,  ///< the deadline of the task's context has passed (std::errc::timed_out)
+    channel_closed,     ///< a send on a closed channel (std::errc::broken_pipe)
+    channel_full,       ///< try_send: nobody takes the value now (std::errc::resource_unavailable_try_again)
+    channel_empty,      ///< try_recv: there is no value now (std::errc::resource_unavailable_try_again)
+    deadlock,           ///< every task waits for another (std::errc::resource_deadlock_would_occur)
+    failed,             ///< an exception that carries no code of its own
+    abandoned,          ///< a task was destroyed by the end of its runtime before it had a result
 };
 
 /// The category of leat's error codes; its name is "leat".

@@ -2,16 +2,15 @@
 
 #include <leat/context.hpp>
 #include <leat/detail/join_scope.hpp>
+#include <leat/detail/range.hpp>
 #include <leat/result.hpp>
 #include <leat/select.hpp>
 #include <leat/spawn.hpp>
 #include <leat/task.hpp>
 
 #include <cstddef>
-#include <deque>
 #include <exception>
-#include <iterator>
-#include <ranges>
+#include <memory>
 #include <tuple>
 #include <type_traits>
 #include <utility>
@@ -42,12 +41,13 @@ public:
     using value_type = join_handle<typename std::remove_pointer_t<root_pointer>::value_type>;
 
     group_spawn_operation(join_scope& of, What&& what, const spawn_options& options, location place)
-        : place_waiter{of}, what_{std::move(what)}, name_{options.name}, instead_{options.context.get()}, place_{place}
+        : place_waiter{of}, what_{std::move(what)}, name_{options.name}, instead_{options.context.get()},
+          place_{place}
     {
     }
     group_spawn_operation(group_spawn_operation&& other) noexcept(std::is_nothrow_move_constructible_v<What>)
-        : place_waiter{other.of_}, what_{std::move(other.what_)}, name_{other.name_}, instead_{other.instead_},
-          place_{other.place_}
+        : place_waiter{other.of_}, what_{std::move(other.what_)}, name_{other.name_},
+          instead_{other.instead_}, place_{other.place_}
     {
     }
     ~group_spawn_operation()
@@ -186,13 +186,13 @@ task<T> run_group(group_options options, Body body)
         const context_scope within{root, scope.context()};
         try {
             if constexpr (std::is_void_v<T>) {
-                co_await std::invoke(body, group);
+                co_await body(group);
                 got.emplace();
             } else if constexpr (std::is_reference_v<T>) {
-                T value = co_await std::invoke(body, group);
+                T value = co_await body(group);
                 got.emplace(std::addressof(value));
             } else {
-                got.emplace(co_await std::invoke(body, group));
+                got.emplace(co_await body(group));
             }
         } catch (...) {
             scope.body_failed(std::current_exception());
@@ -253,7 +253,8 @@ public:
     }
 
     // For the library.
-    result_group(task_group& group, std::deque<detail::outcome<T>>& slots) noexcept : group_{group}, slots_{slots}
+    result_group(task_group& group, std::vector<std::unique_ptr<detail::outcome<T>>>& slots) noexcept
+        : group_{group}, slots_{slots}
     {
     }
 
@@ -272,13 +273,13 @@ private:
     template <class W>
     task<> spawn_into(W what, spawn_options options, detail::location place)
     {
-        detail::outcome<T>& slot = slots_.emplace_back();
+        detail::outcome<T>& slot = *slots_.emplace_back(std::make_unique<detail::outcome<T>>());
         auto starting = group_.spawn(keep<W>(std::move(what), slot), options, place);
         static_cast<void>(co_await starting);
     }
 
     task_group& group_;
-    std::deque<detail::outcome<T>>& slots_;
+    std::vector<std::unique_ptr<detail::outcome<T>>>& slots_;
 };
 
 namespace detail {
@@ -286,19 +287,19 @@ namespace detail {
 template <class T, class Body>
 task<std::vector<T>> run_result_group(group_options options, Body body)
 {
-    std::deque<outcome<T>> slots;
+    std::vector<std::unique_ptr<outcome<T>>> slots;
     auto inner = [&](task_group& group) -> task<> {
         result_group<T> results{group, slots};
-        co_await std::invoke(body, results);
+        co_await body(results);
     };
-    co_await with_group(options, std::ref(inner));
+    co_await with_group(options, [&](task_group& group) { return inner(group); });
     std::vector<T> all;
     all.reserve(slots.size());
-    for (outcome<T>& slot : slots) {
+    for (const auto& slot : slots) {
         // Its child was told to end by cancel(), or not started.
         if (slot.empty())
             throw cancelled_error{};
-        all.push_back(slot.take());
+        all.push_back(slot->take());
     }
     co_return all;
 }
@@ -356,7 +357,8 @@ unit_value<T> take_unit(outcome<T>& from)
 
 /// Starts a task in a scope, its result to go to a slot. Nothing is thrown: what fails fails the scope.
 template <class T>
-void start_into(join_scope& scope, task_root& owner, task<T>& what, outcome<T>& slot, std::size_t index) noexcept
+void start_into(join_scope& scope, task_root& owner, task<T>& what, outcome<T>& slot,
+                std::size_t index) noexcept
 {
     try {
         auto* const child = prepare_spawn(scope.site(owner.now, {}, {}, nullptr), std::move(what));
@@ -418,28 +420,29 @@ task<select_result<unit_value<Ts>...>> run_any(task<Ts>... tasks)
     const std::size_t first = scope.winner();
     std::vector<answer> picked;
     [&]<std::size_t... I>(std::index_sequence<I...>) {
-        ((first == I ? void(picked.emplace_back(std::in_place_index<I>, take_unit(std::get<I>(slots)))) : void()),
+        ((first == I ? void(picked.emplace_back(std::in_place_index<I>, take_unit(std::get<I>(slots))))
+                     : void()),
          ...);
     }(std::index_sequence_for<Ts...>{});
     co_return std::move(picked.front());
 }
 
 template <class T, class Range>
-std::vector<task<T>> gather(Range&& range)
+std::vector<task<T>> gather(Range&& each_of)
 {
     std::vector<task<T>> tasks;
-    if constexpr (std::ranges::sized_range<Range>)
-        tasks.reserve(std::ranges::size(range));
-    for (auto&& each : range)
+    tasks.reserve(size_hint(each_of));
+    for (auto&& each : each_of)
         tasks.push_back(as_task(std::move(each)));
     return tasks;
 }
 
 template <class T>
-task<std::conditional_t<std::is_void_v<T>, void, std::vector<unit_value<T>>>> run_all_of(std::vector<task<T>> tasks)
+task<std::conditional_t<std::is_void_v<T>, void, std::vector<unit_value<T>>>> run_all_of(
+    std::vector<task<T>> tasks)
 {
     task_root& root = *co_await get_root{};
-    std::deque<outcome<T>> slots(tasks.size());
+    std::vector<outcome<T>> slots(tasks.size());
     join_scope scope{root, scope_policy::fail_fast, 0};
     for (std::size_t i = 0; i < tasks.size(); ++i)
         start_into(scope, root, tasks[i], slots[i], i);
@@ -459,7 +462,7 @@ template <class T>
 task<std::vector<result<T>>> run_settled_of(std::vector<task<T>> tasks)
 {
     task_root& root = *co_await get_root{};
-    std::deque<outcome<T>> slots(tasks.size());
+    std::vector<outcome<T>> slots(tasks.size());
     join_scope scope{root, scope_policy::collect_all, 0};
     for (std::size_t i = 0; i < tasks.size(); ++i)
         start_into(scope, root, tasks[i], slots[i], i);
@@ -494,7 +497,7 @@ task<when_any_result<T>> run_any_of(std::vector<task<T>> tasks)
     if (tasks.empty())
         throw usage_error{"leat: when_any of nothing would never end"};
     task_root& root = *co_await get_root{};
-    std::deque<outcome<T>> slots(tasks.size());
+    std::vector<outcome<T>> slots(tasks.size());
     join_scope scope{root, scope_policy::race, 0};
     for (std::size_t i = 0; i < tasks.size(); ++i)
         start_into(scope, root, tasks[i], slots[i], i);
@@ -506,7 +509,7 @@ task<when_any_result<T>> run_any_of(std::vector<task<T>> tasks)
 }
 
 template <class A>
-concept awaitable_argument = !std::ranges::range<std::remove_cvref_t<A>>;
+concept awaitable_argument = !range<std::remove_cvref_t<A>>;
 
 }  // namespace detail
 
@@ -520,10 +523,10 @@ template <detail::awaitable_argument... As>
     return detail::run_all<detail::side_value<As>...>(detail::as_task(std::forward<As>(tasks))...);
 }
 /// The same for a range: a vector in the range's order; nothing for tasks without a value.
-template <std::ranges::input_range Range>
+template <detail::range Range>
 [[nodiscard]] auto when_all(Range&& tasks)
 {
-    using value = detail::side_value<std::ranges::range_value_t<Range>>;
+    using value = detail::side_value<detail::range_value<Range>>;
     return detail::run_all_of<value>(detail::gather<value>(tasks));
 }
 
@@ -543,10 +546,10 @@ template <detail::awaitable_argument... As>
         return detail::run_any<detail::side_value<As>...>(detail::as_task(std::forward<As>(tasks))...);
 }
 /// The same for a range. Throws usage_error if it is empty.
-template <std::ranges::input_range Range>
+template <detail::range Range>
 [[nodiscard]] auto when_any(Range&& tasks)
 {
-    using value = detail::side_value<std::ranges::range_value_t<Range>>;
+    using value = detail::side_value<detail::range_value<Range>>;
     return detail::run_any_of<value>(detail::gather<value>(tasks));
 }
 
@@ -558,10 +561,10 @@ template <detail::awaitable_argument... As>
     return detail::run_settled<detail::side_value<As>...>(detail::as_task(std::forward<As>(tasks))...);
 }
 /// The same for a range, as a vector.
-template <std::ranges::input_range Range>
+template <detail::range Range>
 [[nodiscard]] auto when_all_settled(Range&& tasks)
 {
-    using value = detail::side_value<std::ranges::range_value_t<Range>>;
+    using value = detail::side_value<detail::range_value<Range>>;
     return detail::run_settled_of<value>(detail::gather<value>(tasks));
 }
 

@@ -20,8 +20,8 @@ struct frame_info {
 struct task_info {
     std::uint64_t id = 0;
     std::string name;
-    frame_info spawned_at;          ///< empty without the registry (build option)
-    std::string waits_for;          ///< "receive", "sleep", "select"...; empty if it is not parked
+    frame_info spawned_at;  ///< empty without the registry (build option)
+    std::string waits_for;  ///< "receive", "sleep", "select"...; empty if it is not parked
     bool parked = false;
     std::vector<frame_info> chain;  ///< innermost first; empty if it is not parked
 };

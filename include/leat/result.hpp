@@ -17,9 +17,9 @@ namespace leat {
 /// why there is no value.
 template <class T = void>
 class [[nodiscard]] result {
-    using stored = std::conditional_t<std::is_void_v<T>, std::monostate,
-                                      std::conditional_t<std::is_reference_v<T>,
-                                                         std::add_pointer_t<std::remove_reference_t<T>>, T>>;
+    using stored = std::conditional_t<
+        std::is_void_v<T>, std::monostate,
+        std::conditional_t<std::is_reference_v<T>, std::add_pointer_t<std::remove_reference_t<T>>, T>>;
     struct no_reference {};
     struct failure {
         failure(std::error_code why, std::exception_ptr what) noexcept : code{why}, thrown{std::move(what)}
@@ -56,7 +56,8 @@ public:
 
     template <class... Args>
         requires(!std::is_void_v<T> && !std::is_reference_v<T> && std::is_constructible_v<T, Args...>)
-    explicit result(std::in_place_t, Args&&... args) : state_{std::in_place_index<0>, std::forward<Args>(args)...}
+    explicit result(std::in_place_t, Args&&... args)
+        : state_{std::in_place_index<0>, std::forward<Args>(args)...}
     {
     }
 

@@ -2,6 +2,7 @@
 
 #include <leat/context.hpp>
 #include <leat/detail/blocking_wait.hpp>
+#include <leat/detail/callback.hpp>
 #include <leat/spawn.hpp>
 #include <leat/task.hpp>
 #include <leat/this_task.hpp>
@@ -10,7 +11,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <exception>
-#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -33,10 +33,10 @@ struct runtime_options {
     /// How many blocking() calls may run at a time. Threads are started on demand and end when idle.
     std::ptrdiff_t blocking_threads = 64;
     /// Told of detached tasks that fail. The default prints the report and terminates.
-    std::function<void(const unhandled_failure&)> on_unhandled{};
+    detail::callback<void(const unhandled_failure&)> on_unhandled{};
     /// Told of tasks that are still there when the grace has passed: a list with their await chains. The
     /// default prints it.
-    std::function<void(const std::string&)> on_stuck{};
+    detail::callback<void(const std::string&)> on_stuck{};
     /// Whether run() and block_on() end with deadlock_error when no task can ever run again. Threads that are
     /// not the runtime's could still send to a channel, so nothing is reported while the process has any.
     bool detect_deadlock = true;
@@ -45,15 +45,15 @@ struct runtime_options {
 /// What a runtime has done and has to do. Counters are exact when it is idle, a little old otherwise.
 struct runtime_metrics {
     std::size_t workers = 0;
-    std::size_t live_tasks = 0;       ///< spawned and not ended
+    std::size_t live_tasks = 0;  ///< spawned and not ended
     std::uint64_t spawned = 0;
-    std::uint64_t turns = 0;          ///< times that a task was resumed
-    std::uint64_t steals = 0;         ///< tasks taken from another worker
-    std::uint64_t sleeps = 0;         ///< times that a worker found nothing to do
-    std::size_t queued = 0;           ///< tasks ready to run
+    std::uint64_t turns = 0;   ///< times that a task was resumed
+    std::uint64_t steals = 0;  ///< tasks taken from another worker
+    std::uint64_t sleeps = 0;  ///< times that a worker found nothing to do
+    std::size_t queued = 0;    ///< tasks ready to run
     std::size_t armed_timers = 0;
-    std::size_t blocking_threads = 0; ///< threads that exist for blocking()
-    std::size_t blocking_queued = 0;  ///< calls that wait for such a thread
+    std::size_t blocking_threads = 0;  ///< threads that exist for blocking()
+    std::size_t blocking_queued = 0;   ///< calls that wait for such a thread
 };
 
 namespace detail {
@@ -149,7 +149,8 @@ private:
 ///
 /// When the task has ended, what it left behind is ended as by runtime::stop().
 template <class W>
-decltype(auto) run(W&& main, runtime_options options = {}, detail::location place = detail::location::current())
+decltype(auto) run(W&& main, runtime_options options = {},
+                   detail::location place = detail::location::current())
 {
     runtime pool{std::move(options)};
     return pool.block_on(std::forward<W>(main), place);

@@ -2,6 +2,7 @@
 
 #include <leat/channel.hpp>
 #include <leat/context.hpp>
+#include <leat/detail/range.hpp>
 #include <leat/detail/select_core.hpp>
 #include <leat/spawn.hpp>
 #include <leat/task.hpp>
@@ -9,10 +10,7 @@
 #include <array>
 #include <concepts>
 #include <cstddef>
-#include <functional>
 #include <optional>
-#include <ranges>
-#include <span>
 #include <tuple>
 #include <type_traits>
 #include <utility>
@@ -95,12 +93,12 @@ public:
     decltype(auto) handle()
     {
         if constexpr (handler_takes_value<F, value_type>::value)
-            return std::invoke(handler_, take());
+            return handler_(take());
         else {
             static_assert(std::invocable<F&>,
                           "leat: a select handler takes the value of its operation, or nothing");
             static_cast<void>(take());
-            return std::invoke(handler_);
+            return handler_();
         }
     }
 
@@ -130,7 +128,7 @@ public:
     }
     decltype(auto) handle()
     {
-        return std::invoke(handler_);
+        return handler_();
     }
 
 private:
@@ -522,14 +520,13 @@ private:
 ///
 /// Result, throws, cancel  as for select and recv(); of an empty range it waits until it is cancelled.
 /// Cost     allocates two arrays; n log n to park.
-template <std::ranges::input_range Range>
+template <detail::range Range>
 [[nodiscard]] auto select_range(Range&& receivers)
 {
-    using handle = std::remove_cvref_t<std::ranges::range_reference_t<Range>>;
+    using handle = detail::range_value<Range>;
     using value = typename handle::value_type;
     std::vector<detail::recv_operation<value>> cases;
-    if constexpr (std::ranges::sized_range<Range>)
-        cases.reserve(std::ranges::size(receivers));
+    cases.reserve(detail::size_hint(receivers));
     for (auto&& from : receivers)
         cases.push_back(from.recv());
     return detail::select_range_operation<value>{std::move(cases)};

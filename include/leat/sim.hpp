@@ -1,5 +1,6 @@
 #pragma once
 
+#include <leat/detail/callback.hpp>
 #include <leat/runtime.hpp>
 #include <leat/spawn.hpp>
 #include <leat/task.hpp>
@@ -8,7 +9,6 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <string>
 #include <utility>
@@ -134,8 +134,8 @@ struct explore_result {
 /// Runs `test(world)` under many schedules: every order in which ready tasks can run and every choice a select
 /// can make, each in a world of its own. What the test throws ends the search, after the schedule or seed has
 /// been printed.
-explore_result explore(const explore_options& options, const std::function<void(world&)>& test);
-inline explore_result explore(const std::function<void(world&)>& test)
+explore_result explore(const explore_options& options, const detail::callback<void(world&)>& test);
+inline explore_result explore(const detail::callback<void(world&)>& test)
 {
     return explore({}, test);
 }

@@ -6,7 +6,6 @@
 
 #include <concepts>
 #include <cstdint>
-#include <functional>
 #include <optional>
 #include <string_view>
 #include <tuple>
@@ -201,7 +200,7 @@ public:
         return std::apply(
             [](F& f, Args&... args) -> task<T> {
                 if constexpr (is_task<std::invoke_result_t<F&, Args&...>>)
-                    return std::invoke(f, args...);
+                    return f(args...);
                 else
                     return call_plain<F, Args...>(f, args...);
             },
@@ -212,7 +211,7 @@ private:
     template <class G, class... As>
     static task<T> call_plain(G& f, As&... args)
     {
-        co_return std::invoke(f, args...);
+        co_return f(args...);
     }
     void destroy_callable() noexcept override
     {
@@ -312,7 +311,8 @@ private:
     void require()
     {
         if (std::exchange(joined_->taken, true))
-            throw usage_error{"leat: the result of a task was asked for twice; a join_handle is awaited once"};
+            throw usage_error{
+                "leat: the result of a task was asked for twice; a join_handle is awaited once"};
         joined_->observe();
     }
     joinable<T>* joined_;
@@ -464,7 +464,8 @@ auto spawn(const spawn_options& options, W&& what, detail::location place = deta
 }
 template <class F, class A, class... Args>
     requires(std::invocable<std::decay_t<F>&, std::decay_t<A>&, std::decay_t<Args>&...> &&
-             !std::is_same_v<std::decay_t<A>, spawn_options> && !std::is_same_v<std::decay_t<A>, detail::location>)
+             !std::is_same_v<std::decay_t<A>, spawn_options> &&
+             !std::is_same_v<std::decay_t<A>, detail::location>)
 auto spawn(F&& f, A&& first, Args&&... rest)
 {
     const detail::spawn_site site = detail::spawn_site::here({}, {});

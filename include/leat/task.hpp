@@ -325,8 +325,9 @@ public:
         } else if constexpr (std::is_same_v<type, std::suspend_never>) {
             return std::suspend_never{};
         } else {
-            static_assert(always_false<A>, "leat: a task can await tasks, operations of leat, and, with "
-                                           "leat/asio, Asio's operations; nothing else knows how to resume it");
+            static_assert(always_false<A>,
+                          "leat: a task can await tasks, operations of leat, and, with "
+                          "leat/asio, Asio's operations; nothing else knows how to resume it");
         }
     }
 

@@ -231,8 +231,7 @@ class ticker : private detail::timer_owner {
 public:
     /// Throws usage_error if the period is not positive, and outside every task and world.
     template <class Rep, class Period>
-    explicit ticker(std::chrono::duration<Rep, Period> period)
-        : ticker{detail::span_of(period)}
+    explicit ticker(std::chrono::duration<Rep, Period> period) : ticker{detail::span_of(period)}
     {
     }
     explicit ticker(clock::duration period);

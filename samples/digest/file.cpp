@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <span>
 #include <algorithm>
 #include <cerrno>
 #include <system_error>

@@ -1,5 +1,6 @@
 #include "format.hpp"
 
+#include <ranges>
 #include <algorithm>
 #include <array>
 #include <cctype>

@@ -2,6 +2,7 @@
 
 #include <openssl/evp.h>
 
+#include <span>
 #include <array>
 #include <new>
 #include <stdexcept>

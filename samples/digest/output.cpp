@@ -5,6 +5,7 @@
 #include <limits.h>
 #include <unistd.h>
 
+#include <ranges>
 #include <algorithm>
 #include <utility>
 

@@ -1,5 +1,6 @@
 #include "walk.hpp"
 
+#include <ranges>
 #include <algorithm>
 #include <utility>
 

@@ -9,6 +9,7 @@
 
 #include <leat/leat.hpp>
 
+#include <functional>
 #include <atomic>
 #include <chrono>
 #include <memory>

@@ -5,7 +5,6 @@
 #include <leat/detail/park.hpp>
 
 #include <atomic>
-#include <mutex>
 #include <system_error>
 
 namespace leat::detail {
@@ -43,7 +42,7 @@ bool complete_now(Op& op)
     wake_list wakes;
     bool complete = false;
     {
-        std::lock_guard hold{op.source()};
+        const spin_guard hold{op.source()};
         complete = op.try_complete(wakes);
     }
     wakes.flush(current_turn());

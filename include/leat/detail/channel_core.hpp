@@ -24,7 +24,6 @@
 
 #include <cstddef>
 #include <memory>
-#include <mutex>
 #include <new>
 #include <optional>
 #include <type_traits>
@@ -65,12 +64,12 @@ public:
     void close() noexcept;
     bool closed() const noexcept
     {
-        std::lock_guard hold{lock};
+        const spin_guard hold{lock};
         return closed_;
     }
     std::size_t size() const noexcept
     {
-        std::lock_guard hold{lock};
+        const spin_guard hold{lock};
         return count_;
     }
     std::size_t capacity() const noexcept

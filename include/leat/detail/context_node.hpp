@@ -32,7 +32,6 @@
 #include <cstdint>
 #include <exception>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <stop_token>
 
@@ -54,7 +53,8 @@ public:
     {
         std::uint32_t seen = refs_.load(std::memory_order_relaxed);
         while (seen != 0)
-            if (refs_.compare_exchange_weak(seen, seen + 1, std::memory_order_acquire, std::memory_order_relaxed))
+            if (refs_.compare_exchange_weak(seen, seen + 1, std::memory_order_acquire,
+                                            std::memory_order_relaxed))
                 return true;
         return false;
     }
@@ -78,7 +78,8 @@ public:
 
 protected:
     /// Takes over a reference to the parent.
-    context_node(context_node* parent, cancel_node* canceller) noexcept : parent_{parent}, canceller_{canceller}
+    context_node(context_node* parent, cancel_node* canceller) noexcept
+        : parent_{parent}, canceller_{canceller}
     {
     }
     virtual ~context_node() = default;
@@ -216,7 +217,7 @@ private:
     cancel_node* next_work_ = nullptr;
     atomic<bool> cancelling_{false};
     timer_shard* shard_ = nullptr;  ///< with which the deadline is armed, or was
-    bool listed_ = false;  ///< in the registry; touched under lock
+    bool listed_ = false;           ///< in the registry; touched under lock
 
     /// The node may be in its destructor, which then waits for this to return: it must not be revived.
     struct stopper {
@@ -265,7 +266,7 @@ void cancel_node::for_each_task(See see)
         for (;;) {
             cancel_node* node = nullptr;
             {
-                std::lock_guard hold{s.lock};
+                const spin_guard hold{s.lock};
                 node = held == nullptr ? node_registry::first(s) : node_registry::next(s, *held);
                 while (node != nullptr && !node->try_ref())
                     node = node_registry::next(s, *node);
@@ -275,7 +276,7 @@ void cancel_node::for_each_task(See see)
             if (node == nullptr)
                 break;
             held = node;
-            std::lock_guard hold{node->lock};
+            const spin_guard hold{node->lock};
             for (linked_list<task_root>* list : {&node->tasks_, &node->stopped_})
                 for (task_root* root = list->front(); root != nullptr; root = list->after(*root))
                     see(*root);

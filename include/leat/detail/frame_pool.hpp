@@ -40,7 +40,8 @@ frame_stats frame_pool_stats() noexcept;
 /// free. Settled by the first call of anything in this file, for the whole life of the process.
 bool frames_are_cached() noexcept;
 
-/// For tests: the next `n` allocate_frame() of this thread throw bad_alloc. Zero ends it.
-void fail_next_frames(std::size_t n) noexcept;
+/// For tests: when `after` more have succeeded, the next `n` allocate_frame() of this thread throw bad_alloc. Zero
+/// ends it. Result: how many of those asked for before have not come to pass.
+std::size_t fail_next_frames(std::size_t n, std::size_t after = 0) noexcept;
 
 }  // namespace leat::detail

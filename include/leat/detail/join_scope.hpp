@@ -29,7 +29,8 @@ enum class scope_policy : unsigned char {
 
 class join_scope final : public join_scope_base {
 public:
-    join_scope(task_root& owner, scope_policy policy, std::size_t limit, const leat::context* parent = nullptr);
+    join_scope(task_root& owner, scope_policy policy, std::size_t limit,
+               const leat::context* parent = nullptr);
     join_scope(const join_scope&) = delete;
     join_scope& operator=(const join_scope&) = delete;
     ~join_scope();
@@ -44,7 +45,8 @@ public:
     }
     std::size_t live() const noexcept;
 
-    spawn_site site(turn* by, std::string_view name, location place, const leat::context* instead) const noexcept;
+    spawn_site site(turn* by, std::string_view name, location place,
+                    const leat::context* instead) const noexcept;
 
     /// Takes a place, if there is one without waiting.
     bool try_take_place() noexcept;
@@ -63,7 +65,8 @@ public:
         return winner_;
     }
 
-    void child_ended(joinable_root& child, std::exception_ptr thrown, bool stopped, turn* by) noexcept override;
+    void child_ended(joinable_root& child, std::exception_ptr thrown, bool stopped,
+                     turn* by) noexcept override;
 
     /// Waits until every child has ended.
     class join_operation final : public waiter {

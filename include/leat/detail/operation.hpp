@@ -196,7 +196,6 @@ private:
         source_->unlock();
         op_.unlinked();
     }
-
 };
 
 /// The same for operations that are made where they are awaited, from something that is not one.

@@ -36,4 +36,22 @@ private:
     atomic<bool> locked_{false};
 };
 
+/// Holds a spinlock in a scope: std::lock_guard, without <mutex>.
+class [[nodiscard]] spin_guard {
+public:
+    explicit spin_guard(spinlock& lock) noexcept : lock_{lock}
+    {
+        lock_.lock();
+    }
+    spin_guard(const spin_guard&) = delete;
+    spin_guard& operator=(const spin_guard&) = delete;
+    ~spin_guard()
+    {
+        lock_.unlock();
+    }
+
+private:
+    spinlock& lock_;
+};
+
 }  // namespace leat::detail

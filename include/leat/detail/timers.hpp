@@ -16,7 +16,6 @@
 #include <leat/detail/timer_wheel.hpp>
 
 #include <cstdint>
-#include <mutex>
 
 namespace leat::detail {
 
@@ -80,7 +79,7 @@ public:
     template <class F>
     bool while_open(F f) noexcept
     {
-        std::lock_guard hold{lock};
+        const spin_guard hold{lock};
         if (closed())
             return false;
         f();
@@ -111,7 +110,7 @@ public:
     {
         bool first = false;
         {
-            std::lock_guard hold{lock};
+            const spin_guard hold{lock};
             first = arm_locked(what, deadline);
         }
         if (first)
@@ -119,7 +118,7 @@ public:
     }
     void disarm(timed& what) noexcept
     {
-        std::lock_guard hold{lock};
+        const spin_guard hold{lock};
         disarm_locked(what);
     }
     void tell(std::int64_t deadline, turn* by) noexcept
