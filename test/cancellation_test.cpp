@@ -676,3 +676,131 @@ TEST_CASE(
         CHECK(test::parcel::live() == parcels);
     }
 }
+
+// -- what the table does not say: contexts that are replaced or dropped while a task lives ----------------------
+
+TEST_CASE("group: a child given a context of its own keeps it when nobody else does")
+{
+    leat::sim::world world;
+    int seen = 0;
+    world.run([&]() -> leat::task<> {
+        co_await leat::with_group([&](leat::task_group& group) -> leat::task<> {
+            auto child = [&]() -> leat::task<> {
+                co_await leat::sleep_for(1s);
+                const int* const value = leat::this_task::context().value<int>();
+                seen = value != nullptr ? *value : -1;
+            };
+            const leat::context given = leat::with_value(group.context(), 7);
+            static_cast<void>(co_await group.spawn(child, {.context = given}));
+        });
+    });
+    CHECK(seen == 7);
+}
+
+TEST_CASE("group: under another context, the task's own still ends with its handle, and survives the group")
+{
+    leat::sim::world world;
+    const auto [other, cancel_other] = leat::with_cancel(leat::background());
+    bool body_cancelled = false;
+    bool after_cancelled = false;
+    auto handle = world.spawn([&]() -> leat::task<> {
+        try {
+            co_await leat::with_group({.context = other}, [&](leat::task_group&) -> leat::task<> {
+                // Asks for a context that can be cancelled, which must not become that of the group.
+                const leat::context inner = leat::this_task::context();
+                co_await leat::sleep_for(1s);
+                body_cancelled = inner.cancelled();
+            });
+            co_await leat::sleep_for(1h);
+        } catch (const leat::cancelled_error&) {
+            after_cancelled = true;
+        }
+    });
+    world.settle();
+    handle.cancel();
+    world.advance(2s);
+    CHECK_FALSE(body_cancelled);
+    CHECK(after_cancelled);
+    CHECK(handle.done());
+}
+
+TEST_CASE("resume_on: a task that has moved outlives the runtime it comes from, and its root context")
+{
+    leat::runtime there{quiet(1)};
+    std::atomic<bool> moved{false};
+    std::atomic<bool> go{false};
+    leat::join_handle<> handle;
+    std::error_code why;
+    {
+        leat::runtime here{quiet(1)};
+        handle = here.spawn([&]() -> leat::task<> {
+            co_await leat::this_task::resume_on(there.get_executor());
+            moved.store(true);
+            go.wait(false);
+            why = leat::this_task::context().error();
+            const leat::result<> waited = co_await leat::as_result(leat::sleep_for(1h));
+            if (waited.error() != why)
+                why = {};
+        });
+        while (!moved.load())
+            std::this_thread::yield();
+    }
+    go.store(true);
+    go.notify_all();
+    there.block_on([&]() -> leat::task<> { co_await handle; });
+    CHECK(why == leat::errc::cancelled);
+}
+
+TEST_CASE("when_any: of blocking calls, which are no cases for select, each runs in a task of its own")
+{
+    leat::runtime pool{quiet(2)};
+    const std::size_t first = pool.block_on([]() -> leat::task<std::size_t> {
+        auto quick = [] { return 1; };
+        auto also = [] { return 2; };
+        const auto got = co_await leat::when_any(leat::blocking(quick), leat::blocking(also));
+        co_return got.index;
+    });
+    CHECK(first < 2);
+}
+
+TEST_CASE("recv: an operation that is awaited again has nothing left of the time before")
+{
+    leat::sim::world world;
+    int received = 0;
+    world.run([&]() -> leat::task<> {
+        leat::channel<std::string> ch{2};
+        co_await ch.send("one");
+        co_await ch.send("two");
+        ch.close();
+        auto next = ch.recv();
+        while (const std::optional<std::string> got = co_await next)
+            if (++received > 2)
+                break;
+    });
+    CHECK(received == 2);
+}
+
+TEST_CASE("when_any: the winner's result counts, although the caller is cancelled in the same instant")
+{
+    leat::sim::world world;
+    const auto [ctx, cancel] = leat::with_cancel(leat::background());
+    const leat::channel<int> ch{1};
+    std::optional<int> got;
+    auto take = [](leat::channel<int> from) -> leat::task<int> {
+        const std::optional<int> value = co_await from.recv();
+        co_return value.value_or(0);
+    };
+    world
+        .spawn(
+            [&]() -> leat::task<> {
+                const auto first = co_await leat::when_any(take(leat::channel<int>{}), take(ch));
+                got = std::get<1>(first.value);
+            },
+            {.context = ctx})
+        .detach();
+    world.settle();
+    CHECK(ch.try_send(7).has_value());
+    cancel();
+    world.settle();
+    CHECK(got == 7);
+}

@@ -358,7 +358,8 @@ TEST_CASE("context: a span beyond the end of time is no limit")
     CHECK(!hours.deadline());
     auto [last, cancel_last] = with_deadline(background(), leat::clock::time_point::max());
     CHECK(!last.deadline());
-    const int answer = world.run(leat::timeout(std::chrono::hours::max(), []() -> task<int> { co_return 7; }()));
+    const int answer =
+        world.run(leat::timeout(std::chrono::hours::max(), []() -> task<int> { co_return 7; }()));
     CHECK(answer == 7);
     world.advance(1000000h);
     CHECK(!longest.cancelled());
@@ -410,12 +411,14 @@ TEST_CASE("context: a deadline outlives the runtime that watched it, and is watc
     leat::run(
         [&]() -> task<> {
             made.emplace(with_timeout(background(), 40ms));
-            const auto slept = co_await leat::as_result(leat::with_context(made->first, leat::sleep_for(1ms)));
+            const auto slept =
+                co_await leat::as_result(leat::with_context(made->first, leat::sleep_for(1ms)));
             CHECK(!slept.error());
         },
         {.workers = 2});
     passages count;
-    leat::run([&]() -> task<> { co_await leat::with_context(made->first, wait_for_end(count)); }, {.workers = 2});
+    leat::run([&]() -> task<> { co_await leat::with_context(made->first, wait_for_end(count)); },
+              {.workers = 2});
     CHECK(count.timed_out == 1);
     CHECK(std::chrono::steady_clock::now() - began >= 39ms);
 }
@@ -457,7 +460,8 @@ TEST_CASE("context: contexts that outlive their world can be used, cancelled and
         of_world = world.context();
         world.run([&]() -> task<> {
             of_task = leat::this_task::context();
-            const auto slept = co_await leat::as_result(leat::with_context(timed->first, leat::sleep_for(1ms)));
+            const auto slept =
+                co_await leat::as_result(leat::with_context(timed->first, leat::sleep_for(1ms)));
             CHECK(!slept.error());
         });
     }
@@ -645,7 +649,8 @@ TEST_CASE("timeout: takes any operation, such as a receive, and any span, such a
     leat::sim::world world;
     world.run([&]() -> task<> {
         leat::channel<int> never;
-        const auto got = co_await leat::as_result(leat::timeout(std::chrono::duration<double>{0.5}, never.recv()));
+        const auto got =
+            co_await leat::as_result(leat::timeout(std::chrono::duration<double>{0.5}, never.recv()));
         CHECK(got.error() == leat::errc::deadline_exceeded);
         leat::channel<int> full{1};
         co_await full.send(1);
@@ -929,7 +934,8 @@ TEST_CASE("done: of background is never ready, and can be cancelled like any wai
         const auto waited = co_await leat::as_result(leat::timeout(5ms, background().done()));
         CHECK(waited.error() == leat::errc::deadline_exceeded);
         bool otherwise = false;
-        co_await leat::select(leat::on(background().done(), [] {}), leat::otherwise([&] { otherwise = true; }));
+        co_await leat::select(leat::on(background().done(), [] {}),
+                              leat::otherwise([&] { otherwise = true; }));
         CHECK(otherwise);
     });
     CHECK(world.now() == 5ms);
@@ -1225,8 +1231,7 @@ TEST_CASE("merge: with background, with itself, and with one made outside of eve
     auto [late, cancel_late] = with_timeout(background(), 20ms);
     auto [timed, cancel_timed] = leat::merge(a, late);
     passages count;
-    leat::run([&]() -> task<> { co_await leat::with_context(timed, wait_for_end(count)); },
-              {.workers = 1});
+    leat::run([&]() -> task<> { co_await leat::with_context(timed, wait_for_end(count)); }, {.workers = 1});
     CHECK(count.timed_out == 1);
     cancel_a();
     CHECK(left.cancelled());
@@ -1388,7 +1393,8 @@ TEST_CASE("context: a chain 100,000 deep is cancelled and destroyed without grow
             cancels.push_back(std::move(next.second));
             ctx = std::move(next.first);
         }
-        const std::stop_callback at_the_bottom{ctx.stop_token(), [&] { deepest = std::min(deepest, stack_here()); }};
+        const std::stop_callback at_the_bottom{ctx.stop_token(),
+                                               [&] { deepest = std::min(deepest, stack_here()); }};
         const std::uintptr_t here = stack_here();
         cancel();
         CHECK(ctx.cancelled());
@@ -1569,9 +1575,12 @@ TEST_CASE("context: deriving, cancelling and dropping one tree from many tasks a
             std::mt19937_64 random{seed + salt};
             std::vector<cancellable_context> mine;
             for (int i = 0; i < 200; ++i) {
-                const context& parent = mine.empty() || random() % 4 == 0 ? root : mine[random() % mine.size()].first;
+                const context& parent =
+                    mine.empty() || random() % 4 == 0 ? root : mine[random() % mine.size()].first;
                 switch (random() % 6) {
-                case 0: mine.push_back(with_timeout(parent, std::chrono::microseconds{random() % 500})); break;
+                case 0:
+                    mine.push_back(with_timeout(parent, std::chrono::microseconds{random() % 500}));
+                    break;
                 case 1: mine.push_back(leat::merge(parent, root)); break;
                 case 2:
                     if (!mine.empty())
@@ -1636,7 +1645,7 @@ void own_handler(int)
 
 handling handling_of(int signal)
 {
-    struct sigaction now {};
+    struct sigaction now{};
     ::sigaction(signal, nullptr, &now);
     return now.sa_handler == SIG_DFL       ? handling::by_default
            : now.sa_handler == SIG_IGN     ? handling::ignored
@@ -1684,10 +1693,11 @@ TEST_CASE("with_signals: a signal wakes a pool that sleeps in the reactor")
     }
 }
 
-TEST_CASE("with_signals: signals after the first are swallowed until the canceller goes, then the old handling is back")
+TEST_CASE(
+    "with_signals: signals after the first are swallowed until the canceller goes, then the old handling is back")
 {
-    struct sigaction mine {};
-    struct sigaction before {};
+    struct sigaction mine{};
+    struct sigaction before{};
     mine.sa_handler = own_handler;
     ::sigaction(SIGUSR1, &mine, &before);
     own_handler_calls = 0;
@@ -1717,7 +1727,8 @@ TEST_CASE("with_signals: several at once each hear the signal; the last to go pu
 {
     leat::run(
         []() -> task<> {
-            auto first = std::make_unique<cancellable_context>(leat::with_signals(background(), {SIGUSR1, SIGUSR1}));
+            auto first =
+                std::make_unique<cancellable_context>(leat::with_signals(background(), {SIGUSR1, SIGUSR1}));
             auto [second, cancel] = leat::with_signals(background(), {SIGUSR1, SIGUSR2});
             auto [other, cancel_other] = leat::with_signals(background(), {SIGUSR2});
             ::raise(SIGUSR1);
@@ -1799,7 +1810,8 @@ TEST_CASE("with_signals: refused outside of a runtime, in a world, and for signa
         leat::sim::world world;
         CHECK_THROWS_AS(static_cast<void>(leat::with_signals(background(), {SIGUSR1})), leat::usage_error);
         world.run([]() -> task<> {
-            CHECK_THROWS_AS(static_cast<void>(leat::with_signals(background(), {SIGUSR1})), leat::usage_error);
+            CHECK_THROWS_AS(static_cast<void>(leat::with_signals(background(), {SIGUSR1})),
+                            leat::usage_error);
             co_return;
         });
     }
@@ -1820,8 +1832,8 @@ TEST_CASE("with_signals: refused outside of a runtime, in a world, and for signa
 
 TEST_CASE("with_signals: cancellers that go on other threads while signals arrive and the runtime ends")
 {
-    struct sigaction ignore {};
-    struct sigaction before {};
+    struct sigaction ignore{};
+    struct sigaction before{};
     ignore.sa_handler = SIG_IGN;
     ::sigaction(SIGUSR1, &ignore, &before);
     for (std::size_t round = 0; round < scaled(100); ++round) {

@@ -55,7 +55,8 @@ bool mentions(const std::string& text, const std::string& what)
 
 const task_info* find(const std::vector<task_info>& all, const std::string& name)
 {
-    const auto at = std::find_if(all.begin(), all.end(), [&](const task_info& each) { return each.name == name; });
+    const auto at =
+        std::find_if(all.begin(), all.end(), [&](const task_info& each) { return each.name == name; });
     return at != all.end() ? &*at : nullptr;
 }
 
@@ -102,7 +103,9 @@ TEST_CASE("inspect: says what each kind of wait is")
     leat::channel<int> values;
     leat::sim::world world;
     leat::timer timer{1h};
-    const auto add = [&](const char* name, auto body) { world.spawn(std::move(body), {.name = name}).detach(); };
+    const auto add = [&](const char* name, auto body) {
+        world.spawn(std::move(body), {.name = name}).detach();
+    };
     add("receiver", [&]() -> task<> { static_cast<void>(co_await leat::channel<int>{}.recv()); });
     add("sender", [&]() -> task<> { co_await values.send(1); });
     add("sleeper", []() -> task<> { co_await leat::sleep_for(1h); });
@@ -234,7 +237,8 @@ TEST_CASE("inspect: tasks that can not be cancelled are found too")
     world
         .spawn(
             []() -> task<> {
-                co_await leat::with_context(leat::without_cancel(leat::this_task::context()), leat::sleep_for(1h));
+                co_await leat::with_context(leat::without_cancel(leat::this_task::context()),
+                                            leat::sleep_for(1h));
             },
             {.name = "deaf"})
         .detach();

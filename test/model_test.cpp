@@ -9,6 +9,10 @@
 #endif
 #endif
 
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic ignored "-Wsubobject-linkage"  // sources are included here, whose helpers are local
+#endif
+
 #define LEAT_MODEL_ATOMIC "support/model_atomic.hpp"
 #define leat leat_model
 

@@ -189,12 +189,12 @@ TEST_CASE("world: a step is one turn of one task, or a move of the clock to the 
     world w;
     std::string trace;
     w.spawn([&]() -> task<> {
-        trace += 'a';
-        co_await leat::this_task::yield();
-        trace += 'b';
-        co_await leat::sleep_for(5ms);
-        trace += 'c';
-    }).detach();
+         trace += 'a';
+         co_await leat::this_task::yield();
+         trace += 'b';
+         co_await leat::sleep_for(5ms);
+         trace += 'c';
+     }).detach();
     CHECK(trace.empty());
     CHECK(w.live_tasks() == 1);
     CHECK(w.step());
@@ -216,12 +216,12 @@ TEST_CASE("world: settle runs what is ready and leaves the clock alone")
     world w;
     int turns = 0;
     w.spawn([&]() -> task<> {
-        for (;; ++turns) {
-            for (int i = 0; i < 3; ++i)
-                co_await leat::this_task::yield();
-            co_await leat::sleep_for(1ms);
-        }
-    }).detach();
+         for (;; ++turns) {
+             for (int i = 0; i < 3; ++i)
+                 co_await leat::this_task::yield();
+             co_await leat::sleep_for(1ms);
+         }
+     }).detach();
     w.settle();
     CHECK(turns == 0);
     w.settle();
@@ -235,11 +235,11 @@ TEST_CASE("world: advance moves the clock by exactly its span, through everythin
     world w;
     std::vector<leat::clock::duration> beats;
     w.spawn([&]() -> task<> {
-        for (;;) {
-            co_await leat::sleep_for(3ms);
-            beats.push_back(leat::clock::now().time_since_epoch());
-        }
-    }).detach();
+         for (;;) {
+             co_await leat::sleep_for(3ms);
+             beats.push_back(leat::clock::now().time_since_epoch());
+         }
+     }).detach();
     w.advance(10ms);
     CHECK(beats == std::vector<leat::clock::duration>{3ms, 6ms, 9ms});
     CHECK(w.now() == 10ms);
@@ -404,7 +404,8 @@ TEST_CASE("world: after a deadlock it can go on")
     world w;
     leat::channel<int> values;
     int got = 0;
-    CHECK_THROWS_AS(w.run([&]() -> task<> { got = (co_await values.recv()).value_or(-1); }), leat::deadlock_error);
+    CHECK_THROWS_AS(w.run([&]() -> task<> { got = (co_await values.recv()).value_or(-1); }),
+                    leat::deadlock_error);
     w.run([&]() -> task<> { co_await values.send(3); });
     w.settle();
     CHECK(got == 3);
@@ -431,14 +432,14 @@ TEST_CASE("world: at its end, what is left is cancelled and ends by itself")
     {
         world w;
         w.spawn([&]() -> task<> {
-            try {
-                co_await leat::sleep_for(1h);
-            } catch (const leat::cancelled_error&) {
-                cancelled = true;
-            }
-            co_await leat::shield(1s, leat::sleep_for(500ms));
-            cleaned = true;
-        }).detach();
+             try {
+                 co_await leat::sleep_for(1h);
+             } catch (const leat::cancelled_error&) {
+                 cancelled = true;
+             }
+             co_await leat::shield(1s, leat::sleep_for(500ms));
+             cleaned = true;
+         }).detach();
         w.settle();
     }
     CHECK(cancelled);
@@ -449,8 +450,8 @@ TEST_CASE("world: at its end, the deaf are destroyed, youngest first, innermost 
 {
     std::string gone;
     {
+        leat::channel<int> never;  // whose end would wake them
         world w;
-        leat::channel<int> never;
         auto deaf = [&](std::string name) -> task<> {
             const goodbye outer{gone, name + " outer"};
             auto inner = [&]() -> task<> {
@@ -461,10 +462,10 @@ TEST_CASE("world: at its end, the deaf are destroyed, youngest first, innermost 
             co_await leat::with_context(shielded, inner());
         };
         w.spawn([&]() -> task<> {
-            const goodbye parent{gone, "parent"};
-            leat::spawn([&] { return deaf("child"); }).detach();
-            co_await deaf("parent's own");
-        }).detach();
+             const goodbye parent{gone, "parent"};
+             leat::spawn([&] { return deaf("child"); }).detach();
+             co_await deaf("parent's own");
+         }).detach();
         w.settle();
         CHECK(w.live_tasks() == 2);
         CHECK(gone.empty());
@@ -479,9 +480,9 @@ TEST_CASE("world: at its end, tasks that never ran, and what they captured, go")
     {
         world w;
         w.spawn([&, held = counted{1}]() -> task<> {
-            ran = held.value == 1;
-            co_return;
-        }).detach();
+             ran = held.value == 1;
+             co_return;
+         }).detach();
         CHECK(counted::live() == before + 1);
     }
     CHECK(ran);
@@ -495,13 +496,13 @@ TEST_CASE("world: a deaf task that runs for ever does not keep it")
     {
         world w;
         w.spawn([&]() -> task<> {
-            const counted local;
-            auto spin = [&]() -> task<> {
-                for (;; ++turns)
-                    co_await leat::this_task::yield();
-            };
-            co_await leat::with_context(leat::background(), spin());
-        }).detach();
+             const counted local;
+             auto spin = [&]() -> task<> {
+                 for (;; ++turns)
+                     co_await leat::this_task::yield();
+             };
+             co_await leat::with_context(leat::background(), spin());
+         }).detach();
         for (int i = 0; i < 10; ++i)
             w.step();
     }
@@ -517,22 +518,22 @@ TEST_CASE("world: cut short after any number of steps, it leaves nothing behind"
         {
             world w{99};
             w.spawn([]() -> task<> {
-                leat::channel<counted> values{1};
-                co_await leat::with_group([&](leat::task_group& group) -> task<> {
-                    for (int i = 0; i < 3; ++i)
-                        co_await group.spawn([&, i]() -> task<> {
-                            for (int k = 0; k < 3; ++k) {
-                                co_await values.send(counted{i * 10 + k});
-                                co_await leat::sleep_for(1ms);
-                            }
-                        });
-                    for (int i = 0; i < 9; ++i) {
-                        const counted local{i};
-                        co_await leat::select(leat::on(values.recv(), [](std::optional<counted>) {}),
-                                              leat::on(leat::after(50ms), [] {}));
-                    }
-                });
-            }).detach();
+                 leat::channel<counted> values{1};
+                 co_await leat::with_group([&](leat::task_group& group) -> task<> {
+                     for (int i = 0; i < 3; ++i)
+                         co_await group.spawn([&, i]() -> task<> {
+                             for (int k = 0; k < 3; ++k) {
+                                 co_await values.send(counted{i * 10 + k});
+                                 co_await leat::sleep_for(1ms);
+                             }
+                         });
+                     for (int i = 0; i < 9; ++i) {
+                         const counted local{i};
+                         co_await leat::select(leat::on(values.recv(), [](std::optional<counted>) {}),
+                                               leat::on(leat::after(50ms), [] {}));
+                     }
+                 });
+             }).detach();
             for (int i = 0; i < steps; ++i)
                 w.step();
         }
@@ -655,7 +656,8 @@ TEST_CASE("explore: makes every choice that a select can make")
     std::multiset<int> chosen;
     const auto done = explore([&](world& w) {
         w.run([&]() -> task<> {
-            std::array<leat::channel<int>, 3> ready{leat::channel<int>{1}, leat::channel<int>{1}, leat::channel<int>{1}};
+            std::array<leat::channel<int>, 3> ready{leat::channel<int>{1}, leat::channel<int>{1},
+                                                    leat::channel<int>{1}};
             for (auto& each : ready)
                 static_cast<void>(each.try_send(1));
             int which = 0;
@@ -707,7 +709,8 @@ TEST_CASE("explore: stops at the number of schedules it is given")
 TEST_CASE("explore: at random, runs as many schedules as asked for, each from the seed after the last")
 {
     std::vector<std::uint64_t> seeds;
-    const auto done = explore({.schedules = 10, .random_from = 100}, [&](world& w) { seeds.push_back(w.seed()); });
+    const auto done =
+        explore({.schedules = 10, .random_from = 100}, [&](world& w) { seeds.push_back(w.seed()); });
     CHECK(done.schedules == 10);
     CHECK(!done.exhausted);
     CHECK(seeds == std::vector<std::uint64_t>{100, 101, 102, 103, 104, 105, 106, 107, 108, 109});

@@ -39,7 +39,8 @@ namespace {
 /// Virtual time, in milliseconds since the world was made.
 std::int64_t ms()
 {
-    return std::chrono::duration_cast<std::chrono::milliseconds>(leat::clock::now().time_since_epoch()).count();
+    return std::chrono::duration_cast<std::chrono::milliseconds>(leat::clock::now().time_since_epoch())
+        .count();
 }
 
 std::int64_t ms(leat::clock::time_point at)
@@ -251,7 +252,8 @@ TEST_CASE("after: zero and negative spans are ready at once, so otherwise is not
             CHECK(chosen == 1);
         }
         int chosen = 0;
-        co_await leat::select(leat::on(leat::after(1ns), [&] { chosen = 1; }), leat::otherwise([&] { chosen = 2; }));
+        co_await leat::select(leat::on(leat::after(1ns), [&] { chosen = 1; }),
+                              leat::otherwise([&] { chosen = 2; }));
         CHECK(chosen == 2);
     });
     CHECK(world.now() == 0ns);
@@ -438,7 +440,8 @@ TEST_CASE("timer: is a case of select; losing, its firing is kept")
         timer slow{20ms};
         timer quick{10ms};
         int chosen = 0;
-        co_await leat::select(leat::on(slow.wait(), [&] { chosen = 1; }), leat::on(quick.wait(), [&] { chosen = 2; }));
+        co_await leat::select(leat::on(slow.wait(), [&] { chosen = 1; }),
+                              leat::on(quick.wait(), [&] { chosen = 2; }));
         CHECK(chosen == 2);
         co_await leat::sleep_for(50ms);
         const auto when = co_await slow.wait();
@@ -553,7 +556,8 @@ TEST_CASE("timer: after stop has returned it does not fire, on the pool")
                     co_await leat::select(leat::on(t.wait(), [&] { stale = true; }), leat::otherwise([] {}));
                     if (i % 64 == 0) {
                         co_await leat::sleep_for(200us);
-                        co_await leat::select(leat::on(t.wait(), [&] { stale = true; }), leat::otherwise([] {}));
+                        co_await leat::select(leat::on(t.wait(), [&] { stale = true; }),
+                                              leat::otherwise([] {}));
                     }
                     if (stale)
                         FAIL("a stale firing in round ", i);
@@ -743,7 +747,8 @@ TEST_CASE("ticker: the longest period never ticks twice, nor overflows")
     world.run([]() -> task<> {
         ticker never{leat::clock::duration::max()};
         ticker rarely{leat::clock::duration::max() / 2};
-        const auto waited = co_await leat::as_result(leat::timeout(1h, leat::when_any(never.tick(), rarely.tick())));
+        const auto waited =
+            co_await leat::as_result(leat::timeout(1h, leat::when_any(never.tick(), rarely.tick())));
         CHECK(waited.error() == leat::errc::deadline_exceeded);
         co_await rarely.tick();
         const auto again = co_await leat::as_result(leat::timeout(1h, rarely.tick()));

@@ -297,7 +297,7 @@ task<std::vector<T>> run_result_group(group_options options, Body body)
     all.reserve(slots.size());
     for (const auto& slot : slots) {
         // Its child was told to end by cancel(), or not started.
-        if (slot.empty())
+        if (slot->empty())
             throw cancelled_error{};
         all.push_back(slot->take());
     }
