@@ -1,10 +1,11 @@
 #include <leat/detail/frame_pool.hpp>
 #include <leat/detail/spinlock.hpp>
 
+#include "frame_regions.hpp"
+
 #include <algorithm>
 #include <array>
 #include <atomic>
-#include <bit>
 #include <cassert>
 #include <cstdint>
 #include <cstdlib>
@@ -13,8 +14,6 @@
 #include <new>
 #include <tuple>
 #include <utility>
-
-#include <sys/mman.h>
 
 // Where a block of memory is, and who may touch it there.
 //
@@ -92,6 +91,8 @@ extern "C" {
 
 namespace leat::detail {
 
+using namespace frames;
+
 namespace {
 
 // ---- Sizes -------------------------------------------------------------------------------------
@@ -99,15 +100,6 @@ namespace {
 constexpr std::size_t spacing = 32;
 constexpr std::size_t class_count = 64;
 constexpr std::size_t largest_block = spacing * class_count;
-constexpr std::size_t span_bytes = std::size_t{64} << 10;
-constexpr std::size_t spans_per_region = 64;
-constexpr std::size_t region_bytes = span_bytes * spans_per_region;
-constexpr std::size_t header_bytes = 4096;
-
-/// Spans kept ready for reuse: at least so many, at most so many, and one more for every so many in use.
-constexpr std::size_t reserve_least = 4;
-constexpr std::size_t reserve_most = 512;
-constexpr std::size_t reserve_share = 16;
 
 /// Magazines the centre keeps of a class: one for so many out, at most so many.
 constexpr std::size_t magazines_share = 4;
@@ -130,13 +122,10 @@ constexpr std::uint32_t magazine_blocks(std::size_t index) noexcept
     return static_cast<std::uint32_t>(std::clamp(fit, std::size_t{8}, std::size_t{64}));
 }
 
-struct block {
-    block* next;
-    block* next_magazine;  // in the first block of a magazine that the centre holds
-};
-
 static_assert(sizeof(block) <= spacing);
 static_assert(__STDCPP_DEFAULT_NEW_ALIGNMENT__ >= 16);
+
+constinit region_store regions;
 
 // ---- Whether to cache at all -------------------------------------------------------------------
 
@@ -172,258 +161,6 @@ bool cached() noexcept
         now = settle();
     return now == caching::on;
 }
-
-// ---- Regions and spans -------------------------------------------------------------------------
-
-struct span {
-    block* free;  // of those handed out before
-    span* prev;   // in its class's list of spans that have blocks; `next` also in the reserve
-    span* next;
-    std::uint32_t out;
-    std::uint32_t carved;  // blocks handed out at least once: those behind were never touched
-    std::uint32_t blocks;
-    std::uint32_t index;  // class
-};
-
-struct region {
-    region* prev;  // in the list of regions with clean spans
-    region* next;
-    std::uint64_t clean;  // a bit per span that is neither in use nor in the reserve: it holds no memory
-    std::array<span, spans_per_region> spans;
-};
-
-static_assert(sizeof(region) <= header_bytes);
-
-constexpr std::uint64_t all_clean = ~std::uint64_t{0};
-
-region* region_of(const void* address) noexcept
-{
-    // NOLINTNEXTLINE(performance-no-int-to-ptr)
-    return reinterpret_cast<region*>(reinterpret_cast<std::uintptr_t>(address) & ~(region_bytes - 1));
-}
-
-unsigned number_of(const span* s) noexcept
-{
-    return static_cast<unsigned>(s - region_of(s)->spans.data());
-}
-
-span* span_of(const block* b) noexcept
-{
-    region* const r = region_of(b);
-    const auto offset = reinterpret_cast<std::uintptr_t>(b) - reinterpret_cast<std::uintptr_t>(r);
-    return &r->spans[offset / span_bytes];
-}
-
-std::byte* begin_of(const span* s) noexcept
-{
-    const std::size_t number = number_of(s);
-    auto* const base = reinterpret_cast<std::byte*>(region_of(s));
-    return number == 0 ? base + header_bytes : base + number * span_bytes;
-}
-
-std::size_t bytes_of(const span* s) noexcept
-{
-    return number_of(s) == 0 ? span_bytes - header_bytes : span_bytes;
-}
-
-/// Null if the system has none.
-region* map_region() noexcept
-{
-    constexpr std::size_t asked = 2 * region_bytes;  // has an aligned region in it somewhere
-    void* const got = ::mmap(nullptr, asked, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (got == MAP_FAILED)
-        return nullptr;
-    auto* const begin = static_cast<std::byte*>(got);
-    region* const r = region_of(begin + region_bytes - 1);
-    auto* const base = reinterpret_cast<std::byte*>(r);
-    if (base != begin)
-        ::munmap(begin, static_cast<std::size_t>(base - begin));
-    if (base + region_bytes != begin + asked)
-        ::munmap(base + region_bytes, static_cast<std::size_t>(begin + asked - (base + region_bytes)));
-    region* const made = ::new (static_cast<void*>(r)) region;  // the descriptors are written when used
-    made->prev = made->next = nullptr;
-    made->clean = all_clean;
-    return made;
-}
-
-void unmap_region(region* r) noexcept
-{
-    if (r != nullptr)
-        ::munmap(static_cast<void*>(r), region_bytes);
-}
-
-class region_store {
-public:
-    constexpr region_store() noexcept = default;
-
-    /// A span without a class. Null if the system has none.
-    span* take() noexcept
-    {
-        if (span* const s = take_mapped(nullptr))
-            return s;
-        region* const fresh = map_region();
-        return fresh == nullptr ? nullptr : take_mapped(fresh);
-    }
-
-    /// A span of which no block is out.
-    void give(span* s) noexcept
-    {
-        {
-            std::lock_guard guard{lock_};
-            --used_;
-            s->next = reserve_;
-            reserve_ = s;
-            ++reserved_;
-            if (++gives_ > 8 * allowance_ + 64) {
-                // `low_` spans lay in the reserve all the time, bursts included.
-                allowance_ = std::max(reserve_least, allowance_ - std::min(allowance_, (low_ + 1) / 2));
-                low_ = reserved_;
-                gives_ = 0;
-            }
-        }
-        shrink(true);
-    }
-
-    /// Forgets what bursts there were.
-    void relax() noexcept
-    {
-        forget(true);
-    }
-
-    void trim() noexcept
-    {
-        forget(false);
-        region* idle = nullptr;
-        {
-            std::lock_guard guard{lock_};
-            idle = std::exchange(idle_, nullptr);
-            if (idle != nullptr)
-                --regions_;
-        }
-        unmap_region(idle);
-    }
-
-    std::size_t bytes() noexcept
-    {
-        std::lock_guard guard{lock_};
-        return (used_ + reserved_) * span_bytes + regions_ * header_bytes;
-    }
-
-private:
-    /// From `fresh`, which joins the list, if it is not null; else from the reserve, or a region.
-    span* take_mapped(region* fresh) noexcept
-    {
-        std::lock_guard guard{lock_};
-        if (fresh != nullptr) {
-            link(fresh);
-            ++regions_;
-        }
-        span* s = reserve_;
-        if (fresh == nullptr && s != nullptr) {
-            reserve_ = s->next;
-            low_ = std::min(low_, --reserved_);
-        } else {
-            if (released_ != 0) {
-                // Had it been kept, this span would have saved two system calls and its page faults.
-                --released_;
-                allowance_ = std::min(reserve_most, allowance_ + 1);
-            }
-            if (first_ == nullptr) {
-                if (idle_ == nullptr)
-                    return nullptr;
-                link(std::exchange(idle_, nullptr));
-            }
-            region* const r = first_;
-            s = &r->spans[static_cast<unsigned>(std::countr_zero(r->clean))];
-            r->clean &= r->clean - 1;
-            if (r->clean == 0)
-                unlink(r);
-        }
-        ++used_;
-        return s;
-    }
-
-    void forget(bool some) noexcept
-    {
-        {
-            std::lock_guard guard{lock_};
-            allowance_ = reserve_least;
-        }
-        shrink(some);
-        std::lock_guard guard{lock_};
-        released_ = 0;  // nor is what went now to be missed later
-    }
-
-    /// Returns spans to the system, one at a time, until no more are reserved than should: `some`, or none.
-    void shrink(bool some) noexcept
-    {
-        for (;;) {
-            span* s = nullptr;
-            {
-                std::lock_guard guard{lock_};
-                if (reserved_ <= (some ? allowance_ + used_ / reserve_share : 0))
-                    return;
-                s = reserve_;
-                reserve_ = s->next;
-                low_ = std::min(low_, --reserved_);
-                ++released_;
-            }
-            // A failure leaves the memory where it is, to be used again.
-            (void)::madvise(begin_of(s), bytes_of(s), MADV_DONTNEED);
-            region* const r = region_of(s);
-            region* surplus = nullptr;
-            {
-                std::lock_guard guard{lock_};
-                if (r->clean == 0)
-                    link(r);
-                r->clean |= std::uint64_t{1} << number_of(s);
-                if (r->clean == all_clean) {
-                    unlink(r);
-                    if (some && idle_ == nullptr) {
-                        idle_ = r;
-                    } else {
-                        surplus = r;
-                        --regions_;
-                    }
-                }
-            }
-            unmap_region(surplus);
-        }
-    }
-
-    void link(region* r) noexcept
-    {
-        r->prev = nullptr;
-        r->next = first_;
-        if (first_ != nullptr)
-            first_->prev = r;
-        first_ = r;
-    }
-
-    void unlink(region* r) noexcept
-    {
-        (r->prev != nullptr ? r->prev->next : first_) = r->next;
-        if (r->next != nullptr)
-            r->next->prev = r->prev;
-    }
-
-    spinlock lock_;
-    region* first_ = nullptr;  // of those that have both clean spans and others
-    region* idle_ = nullptr;   // the one wholly clean region that is kept
-    span* reserve_ = nullptr;  // spans that still hold memory
-    std::size_t reserved_ = 0;
-    std::size_t used_ = 0;
-    std::size_t regions_ = 0;
-
-    // How many to keep. One burst is returned at once; if spans are wanted back that had been returned, more
-    // are kept the next time; if some were kept for nothing over many give()s, or on relax(), fewer.
-    std::size_t allowance_ = reserve_least;
-    std::size_t released_ = 0;  // to the system, and not wanted since
-    std::size_t low_ = 0;       // the least reserved_ lately
-    std::size_t gives_ = 0;     // since low_ was set
-};
-
-constinit region_store regions;
 
 // ---- The centre --------------------------------------------------------------------------------
 
@@ -830,7 +567,7 @@ thread_cache* cache_of(thread_state& t) noexcept
         size = 1;
     if (size > largest_block || !cached()) {
         uncached_bytes.fetch_sub(size, std::memory_order_relaxed);
-        ::operator delete(frame, size);
+        ::operator delete(frame);
         return;
     }
     const std::size_t i = class_of(size);

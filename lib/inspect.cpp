@@ -12,10 +12,10 @@ namespace leat {
 namespace detail {
 namespace {
 
+#if LEAT_REGISTRY
 /// Deeper chains are cut short in reports.
 constexpr std::size_t longest_chain = 64;
 
-#if LEAT_REGISTRY
 inspect::frame_info describe_place(location place)
 {
     return {place.function(), place.file(), place.line()};

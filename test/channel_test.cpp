@@ -8,7 +8,6 @@
 
 #include <doctest/doctest.h>
 
-#include <ranges>
 #include <algorithm>
 #include <array>
 #include <atomic>
@@ -25,6 +24,7 @@
 #include <numeric>
 #include <optional>
 #include <random>
+#include <ranges>
 #include <stdexcept>
 #include <string>
 #include <thread>

@@ -269,10 +269,10 @@ TEST_CASE("canceller: may be called from any thread, and from within a task of a
         for (int i = 0; i < 10; ++i)
             all.push_back(mine.spawn([&count] { return wait_for_end(count); }, {.context = ctx}));
         if (round % 2 == 0) {
-            std::thread outside{[&] { cancel(); }};
+            std::thread outside{[&cancel = cancel] { cancel(); }};
             outside.join();
         } else {
-            other.block_on([&]() -> task<> {
+            other.block_on([&cancel = cancel]() -> task<> {
                 cancel();
                 co_return;
             });
@@ -382,7 +382,8 @@ TEST_CASE("context: a deadline made outside of every runtime is watched by the o
     auto [child, cancel_child] = with_cancel(ctx);
     const auto began = std::chrono::steady_clock::now();
     passages count;
-    leat::run([&]() -> task<> { co_await leat::with_context(child, wait_for_end(count)); }, {.workers = 2});
+    leat::run([&, &child = child]() -> task<> { co_await leat::with_context(child, wait_for_end(count)); },
+              {.workers = 2});
     CHECK(count.timed_out == 1);
     CHECK(std::chrono::steady_clock::now() - began >= 29ms);
     CHECK(ctx.error() == leat::errc::deadline_exceeded);
@@ -825,7 +826,7 @@ TEST_CASE("with_context: the task has its own context again afterwards")
     world.run([&]() -> task<> {
         const context own = leat::this_task::context();
         auto [ctx, cancel] = with_cancel(background());
-        auto look = [&]() -> task<bool> { co_return leat::this_task::context() == ctx; };
+        auto look = [&, &ctx = ctx]() -> task<bool> { co_return leat::this_task::context() == ctx; };
         const bool inside = co_await leat::with_context(ctx, look());
         CHECK(inside);
         CHECK(leat::this_task::context() == own);
@@ -1075,12 +1076,12 @@ TEST_CASE("after_func: stop() that races with the end tells the truth")
         bool prevented = false;
         auto [ctx, cancel] = with_cancel(background());
         leat::channel<void> ended{1};
-        pool.block_on([&]() -> task<> {
+        pool.block_on([&, &ctx = ctx, &cancel = cancel]() -> task<> {
             auto handle = leat::after_func(ctx, [&]() -> task<> {
                 ++runs;
                 co_await ended.send();
             });
-            auto rival = leat::spawn([&]() -> task<> {
+            auto rival = leat::spawn([&, &cancel = cancel]() -> task<> {
                 cancel();
                 co_return;
             });
@@ -1105,7 +1106,7 @@ TEST_CASE("after_func: a function whose runtime has gone does not run, and is de
     auto [ctx, cancel] = with_cancel(background());
     std::optional<leat::after_func_handle> handle;
     leat::run(
-        [&]() -> task<> {
+        [&, &ctx = ctx]() -> task<> {
             handle = leat::after_func(ctx, [&, held = counted{1}] { runs += held.value; });
             co_return;
         },
@@ -1119,7 +1120,7 @@ TEST_CASE("after_func: a function whose runtime has gone does not run, and is de
     auto [second, cancel_second] = with_cancel(background());
     {
         leat::sim::world world;
-        world.run([&]() -> task<> {
+        world.run([&, &second = second]() -> task<> {
             static_cast<void>(leat::after_func(second, [&, held = counted{1}] { runs += held.value; }));
             co_return;
         });
@@ -1137,12 +1138,12 @@ TEST_CASE("after_func: a context that ends while its runtime ends runs the funct
         std::atomic<bool> go{false};
         std::atomic<int> runs{0};
         auto pool = std::make_unique<leat::runtime>(leat::runtime_options{.workers = 2});
-        pool->block_on([&]() -> task<> {
+        pool->block_on([&, &ctx = ctx]() -> task<> {
             for (int i = 0; i < 4; ++i)
                 static_cast<void>(leat::after_func(ctx, [&, held = counted{1}] { runs += held.value; }));
             co_return;
         });
-        std::thread elsewhere{[&] {
+        std::thread elsewhere{[&, &cancel = cancel] {
             while (!go.load())
                 std::this_thread::yield();
             cancel();
@@ -1215,7 +1216,7 @@ TEST_CASE("merge: has the earlier deadline and the first's values before the sec
     CHECK(*one.value(word) == "of the second");
     CHECK(*two.value(word) == "of the second");
     CHECK(one.value(other_number) == nullptr);
-    world.run([&]() -> task<> { co_await one.done(); });
+    world.run([&, &one = one]() -> task<> { co_await one.done(); });
     CHECK(world.now() == 10ms);
     CHECK(two.error() == leat::errc::deadline_exceeded);
     CHECK(!late.cancelled());
@@ -1231,7 +1232,8 @@ TEST_CASE("merge: with background, with itself, and with one made outside of eve
     auto [late, cancel_late] = with_timeout(background(), 20ms);
     auto [timed, cancel_timed] = leat::merge(a, late);
     passages count;
-    leat::run([&]() -> task<> { co_await leat::with_context(timed, wait_for_end(count)); }, {.workers = 1});
+    leat::run([&, &timed = timed]() -> task<> { co_await leat::with_context(timed, wait_for_end(count)); },
+              {.workers = 1});
     CHECK(count.timed_out == 1);
     cancel_a();
     CHECK(left.cancelled());
@@ -1512,15 +1514,15 @@ TEST_CASE("context: two contexts whose ends cancel each other")
     for (std::size_t round = 0; round < scaled(1000); ++round) {
         auto [a, cancel_a] = with_cancel(background());
         auto [b, cancel_b] = with_cancel(background());
-        const std::stop_callback when_a{a.stop_token(), [&] { cancel_b(); }};
-        const std::stop_callback when_b{b.stop_token(), [&] { cancel_a(); }};
+        const std::stop_callback when_a{a.stop_token(), [&, &cancel_b = cancel_b] { cancel_b(); }};
+        const std::stop_callback when_b{b.stop_token(), [&, &cancel_a = cancel_a] { cancel_a(); }};
         std::atomic<int> ready{0};
         const auto start = [&] {
             ++ready;
             while (ready != 2)
                 std::this_thread::yield();
         };
-        std::thread one{[&] {
+        std::thread one{[&, &cancel_a = cancel_a] {
             start();
             cancel_a();
         }};
@@ -1541,7 +1543,7 @@ TEST_CASE("context: tasks that cancel each other's contexts, on the pool")
             auto [a, cancel_a] = with_cancel(background());
             auto [b, cancel_b] = with_cancel(background());
             auto one = leat::spawn(
-                [&]() -> task<> {
+                [&, &cancel_b = cancel_b]() -> task<> {
                     static_cast<void>(co_await leat::as_result(leat::this_task::yield()));
                     cancel_b();
                     static_cast<void>(co_await leat::as_result(leat::sleep_for(1h)));
@@ -1549,7 +1551,7 @@ TEST_CASE("context: tasks that cancel each other's contexts, on the pool")
                 },
                 {.context = a});
             auto two = leat::spawn(
-                [&]() -> task<> {
+                [&, &cancel_a = cancel_a]() -> task<> {
                     cancel_a();
                     static_cast<void>(co_await leat::as_result(leat::sleep_for(1h)));
                     CHECK(leat::this_task::context().cancelled());
@@ -1571,7 +1573,7 @@ TEST_CASE("context: deriving, cancelling and dropping one tree from many tasks a
         auto [root, cancel_root] = with_cancel(background());
         std::atomic<int> ends{0};
         std::atomic<int> expected{0};
-        const auto grow = [&](std::uint64_t salt) {
+        const auto grow = [&, &root = root](std::uint64_t salt) {
             std::mt19937_64 random{seed + salt};
             std::vector<cancellable_context> mine;
             for (int i = 0; i < 200; ++i) {
@@ -1597,7 +1599,7 @@ TEST_CASE("context: deriving, cancelling and dropping one tree from many tasks a
             return mine.empty() ? root : mine[random() % mine.size()].first;
         };
         std::thread outside{[&] { static_cast<void>(grow(round * 10 + 9)); }};
-        pool.block_on([&]() -> task<> {
+        pool.block_on([&, &cancel_root = cancel_root]() -> task<> {
             std::vector<leat::join_handle<>> all;
             for (std::uint64_t i = 0; i < 6; ++i)
                 all.push_back(leat::spawn([&, i]() -> task<> {

@@ -34,7 +34,8 @@ TEST_CASE("error: each code equals its relative in std::errc, and no other")
         {errc::deadlock, std::errc::resource_deadlock_would_occur},
     };
     for (const auto& [code, relative] : relatives) {
-        CAPTURE(static_cast<int>(code));
+        const int number = static_cast<int>(code);
+        CAPTURE(number);
         CHECK(make_error_code(code) == relative);
         CHECK((make_error_code(code) == std::errc::operation_canceled) == (code == errc::cancelled));
         CHECK((make_error_code(code) == std::errc::timed_out) == (code == errc::deadline_exceeded));

@@ -80,6 +80,7 @@ void* swap_turn(void* to)
 }
 
 using test::no_scheduler;
+using test::root_names;
 using test::test_root;
 using test::test_stop;
 using test::test_waiter;
@@ -783,18 +784,17 @@ MODEL_TEST(
         explorer e{{.preemptions = some_preemptions}};
         must_pass(e.explore([start](explorer& run) {
             run_queue_of<4> queue{start};
-            std::byte tasks[6];
-            const auto task = [&](int i) { return reinterpret_cast<task_root*>(&tasks[i]); };
+            root_names tasks(6);
             int taken[6] = {};
             int refused = 0;
             const auto count = [&](task_root** some, std::uint32_t n) {
                 for (std::uint32_t i = 0; i < n; ++i)
-                    ++taken[reinterpret_cast<std::byte*>(some[i]) - tasks];
+                    ++taken[tasks.index_of(some[i])];
             };
             run.thread([&] {
                 task_root* some[4];
-                for (int i = 0; i < 6; ++i) {
-                    if (!queue.push(*task(i))) {
+                for (std::size_t i = 0; i < 6; ++i) {
+                    if (!queue.push(tasks[i])) {
                         ++refused;
                         ++taken[i];
                     }

@@ -24,6 +24,7 @@ namespace {
 
 using namespace leat::detail;
 using test::no_scheduler;
+using test::root_names;
 using test::test_root;
 using test::test_stop;
 using test::test_waiter;
@@ -222,13 +223,12 @@ TEST_CASE_TEMPLATE(
 {
     for (const std::uint32_t start : {0U, 0xffffffffU - queue_type::size, 0xffffffffU, 0x7fffffffU}) {
         const auto queue = std::make_unique<queue_type>(start);
-        std::vector<std::byte> names(queue_type::size + 1);
-        const auto task = [&](std::size_t i) { return reinterpret_cast<task_root*>(&names[i]); };
+        root_names tasks(queue_type::size + 1);
         for (int round = 0; round < 3; ++round) {
             CHECK(queue->empty());
             for (std::size_t i = 0; i < queue_type::size; ++i)
-                CHECK(queue->push(*task(i)));
-            CHECK_FALSE(queue->push(*task(queue_type::size)));
+                CHECK(queue->push(tasks[i]));
+            CHECK_FALSE(queue->push(tasks[queue_type::size]));
             CHECK(queue->length() == queue_type::size);
             std::vector<task_root*> some(queue_type::size);
             const std::uint32_t stolen = queue->steal(some.data(), queue_type::size);
@@ -238,7 +238,7 @@ TEST_CASE_TEMPLATE(
                 had += more;
             CHECK(had == queue_type::size);
             for (std::size_t i = 0; i < had; ++i)
-                CHECK(some[i] == task(i));
+                CHECK(some[i] == &tasks[i]);
         }
     }
 }
@@ -249,13 +249,12 @@ TEST_CASE_TEMPLATE("run queue: an owner and thieves: every task is taken exactly
     constexpr int thieves = 2;
     const auto total = static_cast<std::size_t>(test::rounds(300'000));
     const auto queue = std::make_unique<queue_type>(0xffffff00U);
-    std::vector<std::byte> names(total);
+    root_names tasks(total);
     std::vector<std::atomic<unsigned char>> taken(total);
     std::atomic<bool> over{false};
     const auto note = [&](task_root** some, std::uint32_t count) {
         for (std::uint32_t i = 0; i < count; ++i)
-            taken[static_cast<std::size_t>(reinterpret_cast<std::byte*>(some[i]) - names.data())].fetch_add(
-                1);
+            taken[tasks.index_of(some[i])].fetch_add(1);
     };
     std::vector<std::thread> threads;
     for (int i = 0; i < thieves; ++i)
@@ -267,7 +266,7 @@ TEST_CASE_TEMPLATE("run queue: an owner and thieves: every task is taken exactly
     std::array<task_root*, queue_type::size> some;
     std::minstd_rand random{7};
     for (std::size_t i = 0; i < total; ++i) {
-        while (!queue->push(*reinterpret_cast<task_root*>(&names[i])))
+        while (!queue->push(tasks[i]))
             note(some.data(), queue->take(some.data(), 1 + static_cast<std::uint32_t>(random()) % 3));
         if (random() % 4 == 0)
             note(some.data(), queue->take(some.data(), 1));

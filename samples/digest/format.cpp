@@ -1,10 +1,10 @@
 #include "format.hpp"
 
-#include <ranges>
 #include <algorithm>
 #include <array>
 #include <cctype>
 #include <cstdio>
+#include <ranges>
 
 namespace digest {
 namespace {

@@ -2,9 +2,9 @@
 
 #include <openssl/evp.h>
 
-#include <span>
 #include <array>
 #include <new>
+#include <span>
 #include <stdexcept>
 
 namespace digest {

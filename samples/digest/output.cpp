@@ -5,8 +5,8 @@
 #include <limits.h>
 #include <unistd.h>
 
-#include <ranges>
 #include <algorithm>
+#include <ranges>
 #include <utility>
 
 namespace digest {

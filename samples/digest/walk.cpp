@@ -1,7 +1,7 @@
 #include "walk.hpp"
 
-#include <ranges>
 #include <algorithm>
+#include <ranges>
 #include <utility>
 
 namespace digest {

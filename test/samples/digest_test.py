@@ -16,6 +16,7 @@ import unittest
 DIGEST = os.path.abspath(sys.argv[1])
 SANITIZED = "--sanitized" in sys.argv[2:]
 SHORT = 60 if SANITIZED else 10  # seconds within which "at once" must have happened, on a busy machine
+LONG = 120  # seconds after which a run counts as hung
 C_LOCALE = dict(os.environ, LC_ALL="C")
 
 
@@ -60,7 +61,7 @@ def make_tree(root):
 
 def run(*arguments, **options):
     return subprocess.run([DIGEST, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False,
-                          **options)
+                          timeout=LONG, **options)
 
 
 def files_below(*roots, cwd=None):
@@ -304,7 +305,8 @@ class Digest(unittest.TestCase):
 
     def test_says_that_its_output_can_not_be_written(self):
         with open("/dev/full", "wb") as full:
-            ended = subprocess.run([DIGEST, self.tree], stdout=full, stderr=subprocess.PIPE, check=False)
+            ended = subprocess.run([DIGEST, self.tree], stdout=full, stderr=subprocess.PIPE, timeout=LONG,
+                                   check=False)
         self.assertEqual((ended.returncode, ended.stderr),
                          (1, b"digest: standard output: No space left on device\n"))
 
@@ -386,7 +388,7 @@ class Digest(unittest.TestCase):
         with open(f"/proc/{process.pid}/status", encoding="ascii") as file:
             peak = int(re.search(r"VmHWM:\s*(\d+) kB", file.read())[1])
         write_to_reader(pipe, b"")
-        self.assertEqual(process.wait(), 0)
+        self.assertEqual(process.wait(LONG), 0)
         os.remove(pipe)
         return peak << 10
 
@@ -420,7 +422,7 @@ class Digest(unittest.TestCase):
             except OSError:  # all writers have gone
                 break
         os.close(terminal)
-        self.assertEqual(process.wait(), 0)
+        self.assertEqual(process.wait(LONG), 0)
         return shown
 
     def test_shows_progress_on_a_terminal(self):

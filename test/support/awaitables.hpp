@@ -9,9 +9,9 @@
 
 #include <leat/leat.hpp>
 
-#include <functional>
 #include <atomic>
 #include <chrono>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <stdexcept>

@@ -5,8 +5,10 @@
 #include <leat/detail/park.hpp>
 #include <leat/detail/timers.hpp>
 
+#include <cstddef>
 #include <cstdint>
 #include <exception>
+#include <vector>
 
 namespace test {
 
@@ -72,6 +74,29 @@ private:
 };
 
 /// A root without coroutines: its task is the code of a model thread.
+/// Addresses that stand for tasks where nobody looks at what is there.
+class root_names {
+public:
+    explicit root_names(std::size_t count) : places_(count)
+    {
+    }
+
+    leat::detail::task_root& operator[](std::size_t i) noexcept
+    {
+        return *reinterpret_cast<leat::detail::task_root*>(&places_[i]);
+    }
+    std::size_t index_of(const leat::detail::task_root* root) const noexcept
+    {
+        return static_cast<std::size_t>(reinterpret_cast<const place*>(root) - places_.data());
+    }
+
+private:
+    struct alignas(leat::detail::task_root) place {
+        std::byte bytes[sizeof(leat::detail::task_root)];
+    };
+    std::vector<place> places_;
+};
+
 class test_root final : public leat::detail::task_root {
 public:
     test_root(leat::detail::scheduler& sched, leat::detail::stop_state& stop) noexcept

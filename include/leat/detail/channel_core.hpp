@@ -170,7 +170,7 @@ public:
         static void operator delete(void* memory, std::size_t size) noexcept
         {
             if constexpr (alignof(Item) > 16)
-                ::operator delete(memory, size, std::align_val_t{alignof(Item)});
+                ::operator delete(memory, std::align_val_t{alignof(Item)});
             else
                 free_frame(memory, size);
         }
