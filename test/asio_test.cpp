@@ -911,7 +911,7 @@ TEST_SUITE("asio cancellation")
                     });
                 };
                 auto [ctx, cancel] = leat::with_cancel();
-                auto canceller = leat::spawn([&cancel = cancel] { cancel(); });
+                auto canceller = leat::spawn([&the_cancel = cancel] { the_cancel(); });
                 auto got = co_await leat::as_result(leat::with_context(ctx, op.async_wait(use_task)));
                 if (got)
                     taken += *got;
@@ -951,7 +951,7 @@ TEST_SUITE("asio cancellation")
                 for (bool open = true; open;) {
                     unsigned char byte = 0;
                     auto [ctx, cancel] = leat::with_cancel();
-                    auto canceller = leat::spawn([&cancel = cancel] { cancel(); });
+                    auto canceller = leat::spawn([&the_cancel = cancel] { the_cancel(); });
                     auto got = co_await leat::as_result(
                         leat::with_context(ctx, pair.near.async_read_some(asio::buffer(&byte, 1), use_task)));
                     co_await canceller;

@@ -703,9 +703,9 @@ TEST_CASE("group: under another context, the task's own still ends with its hand
     const auto [other, cancel_other] = leat::with_cancel(leat::background());
     bool body_cancelled = false;
     bool after_cancelled = false;
-    auto handle = world.spawn([&, &other = other]() -> leat::task<> {
+    auto handle = world.spawn([&, &the_other = other]() -> leat::task<> {
         try {
-            co_await leat::with_group({.context = other}, [&](leat::task_group&) -> leat::task<> {
+            co_await leat::with_group({.context = the_other}, [&](leat::task_group&) -> leat::task<> {
                 // Asks for a context that can be cancelled, which must not become that of the group.
                 const leat::context inner = leat::this_task::context();
                 co_await leat::sleep_for(1s);

@@ -269,11 +269,11 @@ TEST_CASE("canceller: may be called from any thread, and from within a task of a
         for (int i = 0; i < 10; ++i)
             all.push_back(mine.spawn([&count] { return wait_for_end(count); }, {.context = ctx}));
         if (round % 2 == 0) {
-            std::thread outside{[&cancel = cancel] { cancel(); }};
+            std::thread outside{[&the_cancel = cancel] { the_cancel(); }};
             outside.join();
         } else {
-            other.block_on([&cancel = cancel]() -> task<> {
-                cancel();
+            other.block_on([&the_cancel = cancel]() -> task<> {
+                the_cancel();
                 co_return;
             });
         }
@@ -382,8 +382,9 @@ TEST_CASE("context: a deadline made outside of every runtime is watched by the o
     auto [child, cancel_child] = with_cancel(ctx);
     const auto began = std::chrono::steady_clock::now();
     passages count;
-    leat::run([&, &child = child]() -> task<> { co_await leat::with_context(child, wait_for_end(count)); },
-              {.workers = 2});
+    leat::run(
+        [&, &the_child = child]() -> task<> { co_await leat::with_context(the_child, wait_for_end(count)); },
+        {.workers = 2});
     CHECK(count.timed_out == 1);
     CHECK(std::chrono::steady_clock::now() - began >= 29ms);
     CHECK(ctx.error() == leat::errc::deadline_exceeded);
@@ -826,7 +827,7 @@ TEST_CASE("with_context: the task has its own context again afterwards")
     world.run([&]() -> task<> {
         const context own = leat::this_task::context();
         auto [ctx, cancel] = with_cancel(background());
-        auto look = [&, &ctx = ctx]() -> task<bool> { co_return leat::this_task::context() == ctx; };
+        auto look = [&, &the_ctx = ctx]() -> task<bool> { co_return leat::this_task::context() == the_ctx; };
         const bool inside = co_await leat::with_context(ctx, look());
         CHECK(inside);
         CHECK(leat::this_task::context() == own);
@@ -1076,13 +1077,13 @@ TEST_CASE("after_func: stop() that races with the end tells the truth")
         bool prevented = false;
         auto [ctx, cancel] = with_cancel(background());
         leat::channel<void> ended{1};
-        pool.block_on([&, &ctx = ctx, &cancel = cancel]() -> task<> {
-            auto handle = leat::after_func(ctx, [&]() -> task<> {
+        pool.block_on([&, &the_ctx = ctx, &the_cancel = cancel]() -> task<> {
+            auto handle = leat::after_func(the_ctx, [&]() -> task<> {
                 ++runs;
                 co_await ended.send();
             });
-            auto rival = leat::spawn([&, &cancel = cancel]() -> task<> {
-                cancel();
+            auto rival = leat::spawn([&]() -> task<> {
+                the_cancel();
                 co_return;
             });
             if (round % 2 == 0)
@@ -1106,8 +1107,8 @@ TEST_CASE("after_func: a function whose runtime has gone does not run, and is de
     auto [ctx, cancel] = with_cancel(background());
     std::optional<leat::after_func_handle> handle;
     leat::run(
-        [&, &ctx = ctx]() -> task<> {
-            handle = leat::after_func(ctx, [&, held = counted{1}] { runs += held.value; });
+        [&, &the_ctx = ctx]() -> task<> {
+            handle = leat::after_func(the_ctx, [&, held = counted{1}] { runs += held.value; });
             co_return;
         },
         {.workers = 1});
@@ -1120,8 +1121,8 @@ TEST_CASE("after_func: a function whose runtime has gone does not run, and is de
     auto [second, cancel_second] = with_cancel(background());
     {
         leat::sim::world world;
-        world.run([&, &second = second]() -> task<> {
-            static_cast<void>(leat::after_func(second, [&, held = counted{1}] { runs += held.value; }));
+        world.run([&, &the_second = second]() -> task<> {
+            static_cast<void>(leat::after_func(the_second, [&, held = counted{1}] { runs += held.value; }));
             co_return;
         });
     }
@@ -1138,15 +1139,15 @@ TEST_CASE("after_func: a context that ends while its runtime ends runs the funct
         std::atomic<bool> go{false};
         std::atomic<int> runs{0};
         auto pool = std::make_unique<leat::runtime>(leat::runtime_options{.workers = 2});
-        pool->block_on([&, &ctx = ctx]() -> task<> {
+        pool->block_on([&, &the_ctx = ctx]() -> task<> {
             for (int i = 0; i < 4; ++i)
-                static_cast<void>(leat::after_func(ctx, [&, held = counted{1}] { runs += held.value; }));
+                static_cast<void>(leat::after_func(the_ctx, [&, held = counted{1}] { runs += held.value; }));
             co_return;
         });
-        std::thread elsewhere{[&, &cancel = cancel] {
+        std::thread elsewhere{[&, &the_cancel = cancel] {
             while (!go.load())
                 std::this_thread::yield();
-            cancel();
+            the_cancel();
         }};
         go.store(true);
         pool.reset();
@@ -1216,7 +1217,7 @@ TEST_CASE("merge: has the earlier deadline and the first's values before the sec
     CHECK(*one.value(word) == "of the second");
     CHECK(*two.value(word) == "of the second");
     CHECK(one.value(other_number) == nullptr);
-    world.run([&, &one = one]() -> task<> { co_await one.done(); });
+    world.run([&, &the_one = one]() -> task<> { co_await the_one.done(); });
     CHECK(world.now() == 10ms);
     CHECK(two.error() == leat::errc::deadline_exceeded);
     CHECK(!late.cancelled());
@@ -1232,8 +1233,9 @@ TEST_CASE("merge: with background, with itself, and with one made outside of eve
     auto [late, cancel_late] = with_timeout(background(), 20ms);
     auto [timed, cancel_timed] = leat::merge(a, late);
     passages count;
-    leat::run([&, &timed = timed]() -> task<> { co_await leat::with_context(timed, wait_for_end(count)); },
-              {.workers = 1});
+    leat::run(
+        [&, &the_timed = timed]() -> task<> { co_await leat::with_context(the_timed, wait_for_end(count)); },
+        {.workers = 1});
     CHECK(count.timed_out == 1);
     cancel_a();
     CHECK(left.cancelled());
@@ -1514,17 +1516,17 @@ TEST_CASE("context: two contexts whose ends cancel each other")
     for (std::size_t round = 0; round < scaled(1000); ++round) {
         auto [a, cancel_a] = with_cancel(background());
         auto [b, cancel_b] = with_cancel(background());
-        const std::stop_callback when_a{a.stop_token(), [&, &cancel_b = cancel_b] { cancel_b(); }};
-        const std::stop_callback when_b{b.stop_token(), [&, &cancel_a = cancel_a] { cancel_a(); }};
+        const std::stop_callback when_a{a.stop_token(), [&, &the_cancel_b = cancel_b] { the_cancel_b(); }};
+        const std::stop_callback when_b{b.stop_token(), [&, &the_cancel_a = cancel_a] { the_cancel_a(); }};
         std::atomic<int> ready{0};
         const auto start = [&] {
             ++ready;
             while (ready != 2)
                 std::this_thread::yield();
         };
-        std::thread one{[&, &cancel_a = cancel_a] {
+        std::thread one{[&, &the_cancel_a = cancel_a] {
             start();
-            cancel_a();
+            the_cancel_a();
         }};
         start();
         cancel_b();
@@ -1543,16 +1545,16 @@ TEST_CASE("context: tasks that cancel each other's contexts, on the pool")
             auto [a, cancel_a] = with_cancel(background());
             auto [b, cancel_b] = with_cancel(background());
             auto one = leat::spawn(
-                [&, &cancel_b = cancel_b]() -> task<> {
+                [&, &the_cancel_b = cancel_b]() -> task<> {
                     static_cast<void>(co_await leat::as_result(leat::this_task::yield()));
-                    cancel_b();
+                    the_cancel_b();
                     static_cast<void>(co_await leat::as_result(leat::sleep_for(1h)));
                     CHECK(leat::this_task::context().cancelled());
                 },
                 {.context = a});
             auto two = leat::spawn(
-                [&, &cancel_a = cancel_a]() -> task<> {
-                    cancel_a();
+                [&, &the_cancel_a = cancel_a]() -> task<> {
+                    the_cancel_a();
                     static_cast<void>(co_await leat::as_result(leat::sleep_for(1h)));
                     CHECK(leat::this_task::context().cancelled());
                 },
@@ -1573,17 +1575,17 @@ TEST_CASE("context: deriving, cancelling and dropping one tree from many tasks a
         auto [root, cancel_root] = with_cancel(background());
         std::atomic<int> ends{0};
         std::atomic<int> expected{0};
-        const auto grow = [&, &root = root](std::uint64_t salt) {
+        const auto grow = [&, &the_root = root](std::uint64_t salt) {
             std::mt19937_64 random{seed + salt};
             std::vector<cancellable_context> mine;
             for (int i = 0; i < 200; ++i) {
                 const context& parent =
-                    mine.empty() || random() % 4 == 0 ? root : mine[random() % mine.size()].first;
+                    mine.empty() || random() % 4 == 0 ? the_root : mine[random() % mine.size()].first;
                 switch (random() % 6) {
                 case 0:
                     mine.push_back(with_timeout(parent, std::chrono::microseconds{random() % 500}));
                     break;
-                case 1: mine.push_back(leat::merge(parent, root)); break;
+                case 1: mine.push_back(leat::merge(parent, the_root)); break;
                 case 2:
                     if (!mine.empty())
                         mine[random() % mine.size()].second(because("at random"));
@@ -1596,10 +1598,10 @@ TEST_CASE("context: deriving, cancelling and dropping one tree from many tasks a
                 default: mine.push_back(with_cancel(with_value(parent, number, i))); break;
                 }
             }
-            return mine.empty() ? root : mine[random() % mine.size()].first;
+            return mine.empty() ? the_root : mine[random() % mine.size()].first;
         };
         std::thread outside{[&] { static_cast<void>(grow(round * 10 + 9)); }};
-        pool.block_on([&, &cancel_root = cancel_root]() -> task<> {
+        pool.block_on([&, &the_cancel_root = cancel_root]() -> task<> {
             std::vector<leat::join_handle<>> all;
             for (std::uint64_t i = 0; i < 6; ++i)
                 all.push_back(leat::spawn([&, i]() -> task<> {
@@ -1611,7 +1613,7 @@ TEST_CASE("context: deriving, cancelling and dropping one tree from many tasks a
                     CHECK(slept.error());
                 }));
             co_await leat::sleep_for(std::chrono::microseconds{round * 10});
-            cancel_root();
+            the_cancel_root();
             for (auto& each : all)
                 co_await each;
             while (ends != expected)

@@ -520,15 +520,16 @@ TEST_CASE("group: it may be given another parent context, which may go before th
         int told = 0;
         auto under = leat::spawn([&]() -> task<> {
             auto [ctx, cancel] = leat::with_cancel(leat::background());
-            co_await leat::with_group({.context = ctx}, [&, &cancel = cancel](task_group& group) -> task<> {
-                co_await group.spawn([&]() -> task<> {
-                    leat::result<> slept = co_await leat::as_result(leat::sleep_for(1h));
-                    told += slept.error() == leat::errc::cancelled;
+            co_await leat::with_group(
+                {.context = ctx}, [&, &the_cancel = cancel](task_group& group) -> task<> {
+                    co_await group.spawn([&]() -> task<> {
+                        leat::result<> slept = co_await leat::as_result(leat::sleep_for(1h));
+                        told += slept.error() == leat::errc::cancelled;
+                    });
+                    co_await leat::sleep_for(1s);
+                    the_cancel();
+                    co_return;
                 });
-                co_await leat::sleep_for(1s);
-                cancel();
-                co_return;
-            });
         });
         co_await under;
         CHECK(told == 1);

@@ -289,11 +289,11 @@ public:
     /// once. Waiting senders are served in the order they arrived. Await it in the same expression.
     ///
     /// Throws   channel_closed_error; cancelled_error, timed_out_error: the task's context ended first. The
-    ///          caller's object then still has its value.
+    ///          caller's object then still has its value (one whose move may throw is put into a box while
+    ///          it waits, and is given back by move assignment; if it has none, it goes with the box).
     /// Cancel   safe: a cancelled send has sent nothing.
     /// Threads  any thread, concurrently with every other member.
-    /// Cost     one short lock; no allocation, but for unbounded channels and for values whose move may
-    ///          throw, which are boxed.
+    /// Cost     one short lock; no allocation, but for unbounded channels and for boxes.
     [[nodiscard]] send_operation<T, false> send(T&& value) const
     {
         return send_operation<T, false>{core(), std::addressof(value)};

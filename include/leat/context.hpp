@@ -1,10 +1,10 @@
 #pragma once
 
+#include <leat/detail/chrono.hpp>
 #include <leat/detail/context_node.hpp>
 #include <leat/task.hpp>
 #include <leat/time.hpp>
 
-#include <chrono>
 #include <exception>
 #include <initializer_list>
 #include <memory>

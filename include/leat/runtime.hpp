@@ -3,11 +3,11 @@
 #include <leat/context.hpp>
 #include <leat/detail/blocking_wait.hpp>
 #include <leat/detail/callback.hpp>
+#include <leat/detail/chrono.hpp>
 #include <leat/spawn.hpp>
 #include <leat/task.hpp>
 #include <leat/this_task.hpp>
 
-#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <exception>

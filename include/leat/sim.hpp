@@ -1,12 +1,12 @@
 #pragma once
 
 #include <leat/detail/callback.hpp>
+#include <leat/detail/chrono.hpp>
 #include <leat/runtime.hpp>
 #include <leat/spawn.hpp>
 #include <leat/task.hpp>
 #include <leat/time.hpp>
 
-#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <memory>

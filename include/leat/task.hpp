@@ -75,8 +75,14 @@ class task_promise_base : public promise_base {
 public:
     outcome<T> result;
 
+    /// Numbers are converted at the `co_return`, so that a warning about the conversion names that line.
+    void return_value(T value) noexcept
+        requires std::is_scalar_v<T>
+    {
+        result.emplace(value);
+    }
     template <class U = T>
-        requires std::constructible_from<T, U>
+        requires(!std::is_scalar_v<T> && std::convertible_to<U, T>)
     void return_value(U&& value)
     {
         result.emplace(std::forward<U>(value));

@@ -1,9 +1,9 @@
 #pragma once
 
+#include <leat/detail/chrono.hpp>
 #include <leat/detail/operation.hpp>
 #include <leat/detail/timers.hpp>
 
-#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <optional>
