@@ -26,6 +26,8 @@ blocking_pool::~blocking_pool()
 void blocking_pool::job_pushed() noexcept
 {
     std::unique_lock hold{mutex_};
+    if (stopping_)
+        return;
     if (idle_ > promised_) {
         ++promised_;
         pushed_.notify_one();
@@ -73,14 +75,17 @@ void blocking_pool::work() noexcept
     std::unique_lock hold{mutex_};
     for (;;) {
         ++busy_;
-        hold.unlock();
-        while (run_one()) {}
-        hold.lock();
+        bool more = true;
+        while (more && !stopping_) {
+            hold.unlock();
+            more = run_one();
+            hold.lock();
+        }
         --busy_;
-        if (waiting() != 0 && !stopping_)
-            continue;
         if (stopping_)
             break;
+        if (waiting() != 0)
+            continue;
         ++idle_;
         const bool called =
             pushed_.wait_for(hold, idle_before_end, [&] { return promised_ != 0 || stopping_; });

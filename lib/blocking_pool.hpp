@@ -32,8 +32,8 @@ public:
     /// Whether the calling thread is one of them.
     bool on_its_thread() const noexcept;
 
-    /// Lets every job that has begun end, saying so every few seconds, and ends the threads. No job may be
-    /// pushed afterwards.
+    /// Lets every job that has begun end, saying so every few seconds, and ends the threads. A job that is
+    /// pushed afterwards is never begun: its task can be destroyed.
     void stop() noexcept;
 
 private:

@@ -63,21 +63,24 @@ pool::pool(runtime_options options)
 {
     const std::size_t count =
         options_.workers != 0 ? static_cast<std::size_t>(options_.workers) : default_workers();
-    root_context_ = cancel_node::make(nullptr);
-    unstoppable_ = cancel_node::make(nullptr);
     ids_outside_.store(count + 1, std::memory_order_relaxed);
     id_step_ = count + 1;
-    idle_.reserve(count);
-    workers_.reserve(count);
-    for (std::size_t i = 0; i < count; ++i)
-        workers_.push_back(std::make_unique<worker>(*this, i, count));
     try {
+        root_context_ = cancel_node::make(nullptr);
+        unstoppable_ = cancel_node::make(nullptr);
+        idle_.reserve(count);
+        workers_.reserve(count);
+        for (std::size_t i = 0; i < count; ++i)
+            workers_.push_back(std::make_unique<worker>(*this, i, count));
         for (const auto& each : workers_)
             each->thread_ = std::thread{[&w = *each] { w.run(); }};
     } catch (...) {
         end_workers();
-        root_context_->unref();
-        static_cast<cancel_node*>(unstoppable_)->unref();
+        workers_.clear();
+        for (context_node* const made :
+             {root_context_, static_cast<context_node*>(static_cast<cancel_node*>(unstoppable_))})
+            if (made != nullptr)
+                made->unref();
         throw;
     }
     enlist();
@@ -85,8 +88,9 @@ pool::pool(runtime_options options)
 
 pool::~pool()
 {
-    if (worker_of(current_turn()) != nullptr) {
-        std::fputs("leat: a runtime was destroyed in one of its own tasks, which it would have to wait for\n",
+    if (worker_of(current_turn()) != nullptr || blocking_.on_its_thread()) {
+        std::fputs("leat: a runtime was destroyed in one of its own tasks or blocking calls, which it would "
+                   "have to wait for\n",
                    stderr);
         std::terminate();
     }
@@ -151,9 +155,16 @@ void pool::wake_one() noexcept
         std::lock_guard hold{idle_lock_};
         if (idle_.empty() || searching_.load(std::memory_order_seq_cst) != 0)
             return;
-        // Who waits in the reactor is woken last: another would have to take its place.
-        auto at = idle_.end() - 1;
-        if ((*at)->in_reactor_ && idle_.size() > 1)
+        // Those who wait in the reactor and who are on watch are woken last: others would have to take their
+        // places.
+        auto at = std::find_if(idle_.rbegin(), idle_.rend(), [&](const worker* w) {
+                      return !w->in_reactor_ && w != watcher_;
+                  }).base();
+        if (at == idle_.begin())
+            at = std::find_if(idle_.begin(), idle_.end(), [](const worker* w) { return !w->in_reactor_; });
+        else
+            --at;
+        if (at == idle_.end())
             --at;
         chosen = *at;
         idle_.erase(at);
@@ -217,7 +228,11 @@ void pool::task_created(turn* by) noexcept
 
 void pool::task_ended(turn* by) noexcept
 {
-    if (worker* const w = worker_of(by))
+    worker* const w = worker_of(by);
+    // The count may be what the end waits for.
+    if (w == nullptr)
+        callers_outside_.fetch_add(1, std::memory_order_acquire);
+    if (w != nullptr)
         w->ended_.store(w->ended_.load(std::memory_order_relaxed) + 1, std::memory_order_release);
     else
         ended_outside_.fetch_add(1, std::memory_order_release);
@@ -225,6 +240,8 @@ void pool::task_ended(turn* by) noexcept
         const std::lock_guard hold{stop_mutex_};
         drained_.notify_all();
     }
+    if (w == nullptr)
+        callers_outside_.fetch_sub(1, std::memory_order_release);
 }
 
 std::uint64_t pool::live() const noexcept
@@ -314,40 +331,75 @@ void pool::report_handler(std::exception_ptr thrown) noexcept
     std::terminate();
 }
 
-/// Whether it would be worth a look if nothing happened from now on.
-bool pool::deadlock_possible() const noexcept
+/// Marks a sleeper as one who has to be roused; false if somebody has woken.
+bool pool::sleep_deeply(worker& who) noexcept
 {
-    return sleepers_.load(std::memory_order_seq_cst) == static_cast<int>(workers_.size()) &&
-           blocked_on_.load(std::memory_order_seq_cst) != 0 &&
-           deadlock_checked_at_.load(std::memory_order_relaxed) != total_turns();
+    std::lock_guard hold{idle_lock_};
+    who.deep_ = all_asleep();
+    return who.deep_;
+}
+
+/// Takes a worker that has woken off the list, and rouses those who have to know. True if it was off already:
+/// then whoever took it off has made it a searcher.
+bool pool::leave_idle(worker& who) noexcept
+{
+    // At most: the one in the reactor, and the one on watch or the next to be.
+    std::array<worker*, 2> roused{};
+    std::size_t count = 0;
+    bool was_off = true;
+    {
+        std::lock_guard hold{idle_lock_};
+        const auto self = std::find(idle_.begin(), idle_.end(), &who);
+        if (self != idle_.end()) {
+            idle_.erase(self);
+            sleepers_.fetch_sub(1, std::memory_order_seq_cst);
+            was_off = false;
+        }
+        who.deep_ = false;
+        // Whoever goes to sleep next takes the watch; so somebody has to get up for that.
+        bool hand_on = watcher_ == &who;
+        if (hand_on)
+            watcher_ = nullptr;
+        for (worker* const each : idle_)
+            if (each->deep_ || (hand_on && !each->in_reactor_)) {
+                hand_on = hand_on && each->in_reactor_;
+                each->deep_ = false;
+                roused[count++] = each;
+            }
+    }
+    for (std::size_t i = 0; i != count; ++i)
+        roused[i]->wake(roused[i]->in_reactor_);
+    return was_off;
 }
 
 void pool::alert_guard() noexcept
 {
-    if (off_guard_.load(std::memory_order_seq_cst) && deadlock_possible() &&
-        off_guard_.exchange(false, std::memory_order_seq_cst))
+    if (off_guard_.load(std::memory_order_seq_cst) && off_guard_.exchange(false, std::memory_order_seq_cst))
         reactor_.interrupt();
 }
 
-/// With the reactor's role, after some rest.
-void pool::look_for_deadlock(worker& by) noexcept
+/// With the reactor's role, after everybody has slept for a while. Returns after what further rest to look again,
+/// negative if only after something has happened; `waited` is what it returned the last time.
+std::int64_t pool::look_for_deadlock(worker& by, std::int64_t waited) noexcept
 {
-    const std::uint64_t turns = total_turns();
+    constexpr std::int64_t first_wait = 20'000'000;
+    constexpr std::int64_t longest_wait = 1'000'000'000;
     if (!options_.detect_deadlock || draining_.load(std::memory_order_relaxed))
-        return;
-    if (sleepers_.load(std::memory_order_seq_cst) != static_cast<int>(workers_.size()) ||
-        any_queue_filled() || armed_timers() != 0 || blocking_.outstanding() != 0 || !reactor_.quiet())
-        return;
+        return -1;
+    off_guard_.store(true, std::memory_order_seq_cst);
     const auto waiting = static_cast<std::size_t>(blocked_on_.load(std::memory_order_seq_cst));
-    deadlock_checked_at_.store(turns, std::memory_order_relaxed);
-    if (waiting == 0 || live() == 0 || turns != total_turns() ||
-        other_threads(workers_.size() + blocking_.threads() + waiting))
-        return;
+    if (waiting == 0)
+        return -1;
+    off_guard_.store(false, std::memory_order_relaxed);
+    const std::uint64_t turns = total_turns();
+    const auto at_rest = [&] { return all_asleep() && !by.has_ready() && !any_queue_filled(); };
+    if (!at_rest() || armed_timers() != 0 || blocking_.outstanding() != 0 || !reactor_.quiet() || live() == 0)
+        return -1;
+    if (other_threads(workers_.size() + blocking_.threads() + waiting))
+        return waited < 0 ? first_wait : std::min(2 * waited, longest_wait);
     // Once more, now that nobody is left who could have come in between.
-    if (by.slot_ != nullptr || any_queue_filled() ||
-        sleepers_.load(std::memory_order_seq_cst) != static_cast<int>(workers_.size()) ||
-        turns != total_turns())
-        return;
+    if (!at_rest() || turns != total_turns())
+        return -1;
     try {
         std::unique_lock hold{stop_mutex_};
         if (deadlock_report_.empty()) {
@@ -356,9 +408,9 @@ void pool::look_for_deadlock(worker& by) noexcept
             hold.lock();
             deadlock_report_ = std::move(report);
             hold.unlock();
-            // Everybody is told to give up. If all are deaf to that, no turn will be run before the next look.
-            deadlock_checked_at_.store(~std::uint64_t{0}, std::memory_order_relaxed);
+            // Everybody is told to give up.
             root_context_->canceller()->cancel(errc::cancelled);
+            return first_wait;
         } else {
             // They were told, and those who are left are deaf. They would wait for ever.
             hold.unlock();
@@ -369,6 +421,7 @@ void pool::look_for_deadlock(worker& by) noexcept
     } catch (...) {
         std::terminate();
     }
+    return -1;
 }
 
 std::string pool::deadlock() const
@@ -433,33 +486,34 @@ void pool::destroy_all(std::vector<task_root*>& left) noexcept
 }
 
 // Whatever is left is parked, or lies in a queue, or has just been won by a thread of another runtime's or of
-// none, which is about to queue it. All are claimed before the first is destroyed, so that none can wake another.
-// What destructors spawn is found in the next round.
+// none, which is about to queue it. All are claimed before the first is destroyed, so that none can wake another,
+// and so that no parent goes before a child that had not been found. What destructors spawn is found in the next
+// round.
 void pool::destroy_left() noexcept
 {
-    for (;;) {
-        std::vector<task_root*> left;
-        const auto drain = [&](auto take) {
-            std::array<task_root*, 64> some;
-            while (const auto count = take(some.data()))
-                left.insert(left.end(), some.begin(), some.begin() + static_cast<std::ptrdiff_t>(count));
-        };
+    std::vector<task_root*> left;
+    const auto drain = [&](auto take) {
+        std::array<task_root*, 64> some;
+        while (const auto count = take(some.data()))
+            left.insert(left.end(), some.begin(), some.begin() + static_cast<std::ptrdiff_t>(count));
+    };
+    while (live() != 0) {
         for (const auto& each : workers_) {
-            if (task_root* const root = std::exchange(each->slot_, nullptr))
+            if (task_root* const root = each->slot_.exchange(nullptr))
                 left.push_back(root);
-            left.insert(left.end(), each->batch_.begin() + each->batch_at_,
-                        each->batch_.begin() + each->batch_end_);
-            each->batch_at_ = each->batch_end_ = 0;
+            for (std::atomic<task_root*>& place : each->batch_)
+                if (task_root* const root = place.exchange(nullptr))
+                    left.push_back(root);
             drain([&](task_root** into) { return each->queue_.take(into, 64); });
         }
         drain([&](task_root** into) { return injected_.take(into, 64); });
         claim_parked(left);
-        if (left.empty()) {
-            if (live() == 0)
-                return;
+        if (left.size() < live()) {
             std::this_thread::yield();
+        } else {
+            destroy_all(left);
+            left.clear();
         }
-        destroy_all(left);
     }
 }
 
@@ -479,9 +533,11 @@ void pool::stop() noexcept
         return;
     }
     {
-        std::lock_guard hold{stop_mutex_};
-        if (std::exchange(stopped_, true))
+        std::unique_lock hold{stop_mutex_};
+        if (std::exchange(stopping_, true)) {
+            drained_.wait(hold, [&] { return stopped_; });
             return;
+        }
     }
     root_context_->canceller()->cancel(errc::cancelled);
     if (!wait_until_empty(options_.grace)) {
@@ -505,6 +561,9 @@ void pool::stop() noexcept
     destroy_left();
     over_.store(true, std::memory_order_seq_cst);
     destroy_injected();
+    std::lock_guard hold{stop_mutex_};
+    stopped_ = true;
+    drained_.notify_all();
 }
 
 runtime_metrics pool::metrics()

@@ -1,7 +1,8 @@
 // The work-stealing pool.
 //
 // Each worker has a slot for the task it has just made ready (so that a hand-over stays on its core), a batch
-// that it has taken from its queue and is working off, and the queue itself, which others steal from. What
+// that it has taken from its queue and is working off, and the queue itself, which others steal from; from the
+// slot and the batch they steal only when the worker is stuck in a turn. What
 // comes from elsewhere goes through the injection queue. A worker runs its slot first, but only so many times
 // in a row; then its batch and its queue; every so many turns it looks at the injection queue, its timers and
 // the reactor, so that none of them starves.
@@ -21,12 +22,20 @@
 // One of the sleepers waits in the reactor, for the earliest of all deadlines; the others wait on a futex, for
 // their own earliest. Both are woken through worker::wake().
 //
-// A deadlock is looked for by the worker in the reactor: when it has slept for a while, everybody else sleeps,
-// some turn has been run since it last looked, and neither a timer nor a blocking call nor an operation of the
-// reactor is under way. If it goes to sleep for good because there is nothing to look for, it says so in
-// off_guard_; whoever then gives it a reason (the last worker to fall asleep, a thread that enters block_on())
-// interrupts it. Another Dekker pair: it raises off_guard_, then asks for a reason again; they make the reason
-// (sleepers_, blocked_on_), then read off_guard_.
+// The watch. A worker that leaves the reactor with work wakes nobody to take its place, because mostly it is back
+// before a thread could have been woken; nor does one that fills its slot. If its turn is a long one, though, I/O,
+// its timers and what it has made ready would wait beside idle workers. So, while somebody works, two of the
+// sleepers get up every millisecond and look around (needed_elsewhere()): the one in the reactor and one of the
+// others, watcher_. When everybody sleeps they rest a while, and then sleep deeply, without end: they set deep_,
+// under idle_lock_, provided that nobody has woken by then. Whoever leaves the list of sleepers, under the same
+// lock, rouses those who sleep deeply. So an idle pool costs nothing, and rousing is paid for once per idle spell.
+//
+// A deadlock is looked for by the worker in the reactor: when everybody has slept for a while, a thread is in
+// block_on(), and neither a timer nor a blocking call nor an operation of the reactor is under way. Any of these
+// wakes somebody when it ends, and the next sleep brings the next look. While there are threads that leat does not
+// know it looks again and again, ever more seldom, for they may end. Without a thread in block_on() it says so in
+// off_guard_, and enter_block_on() interrupts it. Another Dekker pair: it raises off_guard_, then reads
+// blocked_on_; they raise blocked_on_, then read off_guard_.
 //
 // The end: see stop().
 #pragma once
@@ -103,9 +112,14 @@ private:
     task_root* steal() noexcept;
     task_root* take_injected() noexcept;
     bool look_around(bool at_reactor) noexcept;
+    task_root* rob_stuck() noexcept;
+    task_root* take_from(std::atomic<task_root*>& place) const noexcept;
+    bool has_ready() const noexcept;
     void sleep() noexcept;
     void sleep_in_reactor() noexcept;
-    void sleep_on_futex() noexcept;
+    void sleep_on_futex(bool on_watch) noexcept;
+    bool sleep_span(std::int64_t& span, std::int64_t deadline) const noexcept;
+    bool needed_elsewhere() noexcept;
     void stop_searching() noexcept;
 
     static void add(std::atomic<std::uint64_t>& counter) noexcept
@@ -113,16 +127,19 @@ private:
         counter.store(counter.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
     }
 
-    task_root* slot_ = nullptr;
+    const bool alone_;  ///< there is no other worker, who might steal
+    std::atomic<task_root*> slot_{nullptr};
     int slot_streak_ = 0;
-    std::array<task_root*, batch_size> batch_{};
+    std::array<std::atomic<task_root*>, batch_size> batch_{};
     std::uint32_t batch_at_ = 0;
     std::uint32_t batch_end_ = 0;
     std::uint32_t looks_in_ = turns_between_looks;
     std::int64_t polled_at_ = 0;
     bool searching_ = false;
     parker parker_;
-    bool in_reactor_ = false;  ///< where it sleeps; under idle_lock_
+    std::vector<std::uint64_t> turns_seen_;  ///< of each worker, when this one fell asleep or last looked
+    bool in_reactor_ = false;                ///< where it sleeps; under idle_lock_
+    bool deep_ = false;                      ///< it must be roused when somebody wakes; under idle_lock_
 };
 
 class pool final : public scheduler {
@@ -189,9 +206,14 @@ private:
     std::int64_t earliest_deadline() const noexcept;
     std::size_t armed_timers() const noexcept;
     std::uint64_t total_turns() const noexcept;
-    bool deadlock_possible() const noexcept;
+    bool all_asleep() const noexcept
+    {
+        return sleepers_.load(std::memory_order_seq_cst) == static_cast<int>(workers_.size());
+    }
+    bool sleep_deeply(worker& who) noexcept;
+    bool leave_idle(worker& who) noexcept;
     void alert_guard() noexcept;
-    void look_for_deadlock(worker& by) noexcept;
+    std::int64_t look_for_deadlock(worker& by, std::int64_t waited) noexcept;
     void report_handler(std::exception_ptr thrown) noexcept;
     bool wait_until_empty(std::chrono::nanoseconds grace) noexcept;
     void end_workers() noexcept;
@@ -210,6 +232,7 @@ private:
     std::atomic<int> searching_{0};
     alignas(64) spinlock idle_lock_;
     std::vector<worker*> idle_;  ///< under idle_lock_; room for all from the start
+    worker* watcher_ = nullptr;  ///< under idle_lock_
 
     std::atomic<std::uint64_t> created_outside_{0};
     std::atomic<std::uint64_t> ended_outside_{0};
@@ -217,7 +240,6 @@ private:
     std::uint64_t id_step_ = 1;
     std::atomic<int> callers_outside_{0};  ///< threads that are in ready(), for whom the end waits
     std::atomic<int> blocked_on_{0};
-    std::atomic<std::uint64_t> deadlock_checked_at_{~std::uint64_t{0}};
     std::atomic<bool> off_guard_{false};
 
     std::atomic<bool> draining_{false};  ///< stop() waits for the last task
@@ -225,7 +247,8 @@ private:
     std::atomic<bool> over_{false};      ///< whoever makes a task ready now destroys it
     mutable std::mutex stop_mutex_;
     std::condition_variable drained_;
-    bool stopped_ = false;
+    bool stopping_ = false;        ///< under stop_mutex_
+    bool stopped_ = false;         ///< under stop_mutex_
     std::string deadlock_report_;  ///< under stop_mutex_
 };
 

@@ -18,16 +18,15 @@ std::size_t reactor::poll()
     return ran;
 }
 
-void reactor::wait(std::int64_t nanoseconds)
+bool reactor::wait(std::int64_t nanoseconds)
 {
     // Without work the context would not wait; but a thread that is no worker may start some.
     const auto work = asio::make_work_guard(io_);
-    if (nanoseconds < 0)
-        io_.run_one();
-    else
-        io_.run_one_for(std::chrono::nanoseconds{nanoseconds});
+    const std::size_t ran =
+        nanoseconds < 0 ? io_.run_one() : io_.run_one_for(std::chrono::nanoseconds{nanoseconds});
     if (io_.stopped())
         io_.restart();
+    return ran != 0;
 }
 
 bool reactor::quiet()

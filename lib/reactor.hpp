@@ -24,6 +24,10 @@ public:
     {
         return !taken_.load(std::memory_order_relaxed) && !taken_.exchange(true, std::memory_order_acquire);
     }
+    bool attended() const noexcept
+    {
+        return taken_.load(std::memory_order_relaxed);
+    }
     void give_role_back() noexcept
     {
         taken_.store(false, std::memory_order_release);
@@ -33,8 +37,8 @@ public:
 
     /// Runs what is ready, within reason; returns how many handlers ran.
     std::size_t poll();
-    /// Waits for something to happen, until `deadline` nanoseconds from now; forever if negative.
-    void wait(std::int64_t nanoseconds);
+    /// Waits until something has happened, or for so long; forever if negative. Whether something has.
+    bool wait(std::int64_t nanoseconds);
     /// Whether no operation is under way. Exact only while nobody can start one.
     bool quiet();
 

@@ -22,15 +22,19 @@ constexpr int pauses_between_rounds = 32;
 /// The reactor is not asked more often than this while there is other work.
 constexpr std::int64_t reactor_interval = 50'000;
 
-/// How long the pool has been at rest when it first looks for a deadlock.
-constexpr std::int64_t rest_before_deadlock = 20'000'000;
+/// While somebody works, whoever is on watch looks this often whether he is stuck in a long turn.
+constexpr std::int64_t watch_interval = 1'000'000;
+
+/// After so much rest a sleeper gives its memory back and, in the reactor, looks for a deadlock.
+constexpr std::int64_t short_rest = 20'000'000;
 
 constexpr unsigned pool_tick_shift = 16;  // timers are rounded up to 65 microseconds
 
 }  // namespace
 
 worker::worker(pool& of, std::size_t index, std::size_t count)
-    : pool_{of}, index_{index}, timers_{timer_shard::make(of, pool_tick_shift, of.now())}
+    : pool_{of}, index_{index}, timers_{timer_shard::make(of, pool_tick_shift, of.now())}, alone_{count == 1},
+      turns_seen_(count)
 {
     sched = &of;
     random = 0x9e3779b97f4a7c15U * (index + 1) ^ static_cast<std::uint64_t>(of.now());
@@ -60,10 +64,25 @@ void worker::run() noexcept
     exited_.store(true, std::memory_order_release);
 }
 
+// Only the worker fills its slot and its batch; thieves can but empty them. So it may store into what it has
+// found empty; what it takes, it takes by an exchange, unless nobody else is there.
 void worker::make_next(task_root& picked) noexcept
 {
-    if (task_root* const before = std::exchange(slot_, &picked))
+    task_root* const before = take_from(slot_);
+    slot_.store(&picked, std::memory_order_release);
+    if (before != nullptr)
         make_last(*before);
+}
+
+task_root* worker::take_from(std::atomic<task_root*>& place) const noexcept
+{
+    task_root* const there = place.load(std::memory_order_relaxed);
+    if (there == nullptr)
+        return nullptr;
+    if (!alone_)
+        return place.exchange(nullptr, std::memory_order_acquire);
+    place.store(nullptr, std::memory_order_relaxed);
+    return there;
 }
 
 void worker::make_last(task_root& picked) noexcept
@@ -86,22 +105,35 @@ task_root* worker::next_local() noexcept
         if (task_root* const picked = take_injected())
             return picked;
     }
-    if (slot_ != nullptr) {
+    if (task_root* const next = take_from(slot_)) {
         if (++slot_streak_ <= slot_streak_limit)
-            return std::exchange(slot_, nullptr);
-        make_last(*std::exchange(slot_, nullptr));
+            return next;
+        make_last(*next);
     }
     slot_streak_ = 0;
-    if (batch_at_ == batch_end_) {
-        batch_at_ = 0;
-        // Nobody can steal what is in the batch, so while others are idle it is left to them.
-        const bool others_idle = pool_.sleepers_.load(std::memory_order_relaxed) != 0 ||
-                                 pool_.searching_.load(std::memory_order_relaxed) != 0;
-        batch_end_ = queue_.take(batch_.data(), others_idle ? 1 : batch_size);
-        if (batch_end_ == 0)
-            return nullptr;
-    }
-    return batch_[batch_at_++];
+    while (batch_at_ != batch_end_)
+        if (task_root* const picked = take_from(batch_[batch_at_++]))
+            return picked;
+    // What is in the batch is hard to steal, so while others are idle it is left to them.
+    const bool others_idle = pool_.sleepers_.load(std::memory_order_relaxed) != 0 ||
+                             pool_.searching_.load(std::memory_order_relaxed) != 0;
+    std::array<task_root*, batch_size> taken;
+    const std::uint32_t count = queue_.take(taken.data(), others_idle ? 1 : batch_size);
+    if (count == 0)
+        return nullptr;
+    batch_at_ = 1;
+    batch_end_ = count;
+    for (std::uint32_t i = 1; i < count; ++i)
+        batch_[i].store(taken[i], std::memory_order_release);
+    return taken[0];
+}
+
+bool worker::has_ready() const noexcept
+{
+    return slot_.load(std::memory_order_relaxed) != nullptr || !queue_.empty() ||
+           std::any_of(batch_.begin(), batch_.end(), [](const std::atomic<task_root*>& place) {
+               return place.load(std::memory_order_relaxed) != nullptr;
+           });
 }
 
 /// Takes a share of the injection queue; the first of them is run at once.
@@ -159,12 +191,14 @@ task_root* worker::find_work() noexcept
             return picked;
         if (task_root* const picked = take_injected())
             return picked;
-        if (slot_ != nullptr || pool_.ending_.load(std::memory_order_relaxed))
+        if (slot_.load(std::memory_order_relaxed) != nullptr || pool_.ending_.load(std::memory_order_relaxed))
             return next_local();
         for (int i = 0; i < pauses_between_rounds; ++i)
             pause_core();
     }
-    // Timers of workers that are busy with long turns.
+    // What those have who are busy with long turns.
+    if (task_root* const picked = rob_stuck())
+        return picked;
     const std::int64_t at = pool_.now();
     for (const auto& other : pool_.workers_)
         if (other->timers_.earliest_hint() <= at && other->timers_.run(at, this) != 0)
@@ -192,6 +226,33 @@ task_root* worker::steal() noexcept
     return nullptr;
 }
 
+/// From workers that have begun no turn since turns_seen_ was written, what they have put aside for themselves.
+task_root* worker::rob_stuck() noexcept
+{
+    task_root* first = nullptr;
+    const auto rob = [&](std::atomic<task_root*>& place) {
+        task_root* const loot = place.load(std::memory_order_relaxed) != nullptr
+                                    ? place.exchange(nullptr, std::memory_order_acquire)
+                                    : nullptr;
+        if (loot == nullptr)
+            return;
+        add(steals_);
+        if (first == nullptr)
+            first = loot;
+        else
+            make_last(*loot);
+    };
+    for (const auto& victim : pool_.workers_) {
+        if (victim.get() == this ||
+            victim->turns_.load(std::memory_order_relaxed) != turns_seen_[victim->index_])
+            continue;
+        rob(victim->slot_);
+        for (std::atomic<task_root*>& place : victim->batch_)
+            rob(place);
+    }
+    return first;
+}
+
 /// The last searcher that finds work hands the search on: where this came from there may be more.
 void worker::stop_searching() noexcept
 {
@@ -216,80 +277,129 @@ void worker::sleep() noexcept
 {
     const bool reactor = pool_.reactor_.try_take_role();
     parker_.reset();
+    bool on_watch = false;
     {
         std::lock_guard hold{pool_.idle_lock_};
         in_reactor_ = reactor;
+        if (!reactor && pool_.watcher_ == nullptr)
+            pool_.watcher_ = this;
+        on_watch = pool_.watcher_ == this;
         pool_.idle_.push_back(this);
         pool_.sleepers_.fetch_add(1, std::memory_order_seq_cst);
     }
     const bool searched = std::exchange(searching_, false);
     if (searched)
         pool_.searching_.fetch_sub(1, std::memory_order_seq_cst);
-    bool woken = false;
     if (!pool_.any_queue_filled() && !pool_.ending_.load(std::memory_order_seq_cst)) {
         add(sleeps_);
-        if (reactor) {
+        for (const auto& each : pool_.workers_)
+            turns_seen_[each->index_] = each->turns_.load(std::memory_order_relaxed);
+        if (reactor)
             sleep_in_reactor();
-        } else {
-            pool_.alert_guard();
-            sleep_on_futex();
-        }
-    }
-    {
-        std::lock_guard hold{pool_.idle_lock_};
-        const auto self = std::find(pool_.idle_.begin(), pool_.idle_.end(), this);
-        if (self != pool_.idle_.end()) {
-            pool_.idle_.erase(self);
-            pool_.sleepers_.fetch_sub(1, std::memory_order_seq_cst);
-        } else {
-            woken = true;
-        }
+        else
+            sleep_on_futex(on_watch);
     }
     // Whoever took this worker off the list has counted it as a searcher.
-    if (woken)
-        searching_ = true;
+    searching_ = pool_.leave_idle(*this);
     if (reactor)
         pool_.reactor_.give_role_back();
 }
 
-void worker::sleep_on_futex() noexcept
+/// Until woken, or its own timers are due, or, being on watch, somebody needs help.
+void worker::sleep_on_futex(bool on_watch) noexcept
 {
-    const std::int64_t deadline = timers_.earliest_hint();
-    if (deadline == timer_wheel::never)
-        parker_.wait(-1);
-    else if (const std::int64_t remaining = deadline - pool_.now(); remaining > 0)
-        parker_.wait(remaining);
+    bool rested = false;
+    while (!parker_.woken() && !pool_.ending_.load(std::memory_order_relaxed)) {
+        const bool watching = on_watch && !pool_.all_asleep();
+        std::int64_t span = -1;
+        if (watching)
+            span = watch_interval;
+        else if (!rested)
+            span = short_rest;
+        else if (on_watch && !pool_.sleep_deeply(*this))
+            continue;
+        if (!sleep_span(span, timers_.earliest_hint()))
+            return;
+        parker_.wait(span);
+        if (parker_.woken())
+            return;
+        if (watching) {
+            rested = false;
+            if (needed_elsewhere())
+                return;
+        } else if (!rested) {
+            rested = true;
+            flush_frames();
+        }
+    }
 }
 
+/// Until woken, or any timer is due, or there was I/O, or somebody needs help.
 void worker::sleep_in_reactor() noexcept
 {
-    const std::int64_t deadline = pool_.earliest_deadline();
-    std::int64_t span = -1;
-    if (deadline != timer_wheel::never) {
-        span = deadline - pool_.now();
-        if (span <= 0)
-            return;
-    }
-    bool look = span < 0 && pool_.deadlock_possible();
-    if (span < 0 && !look) {
-        pool_.off_guard_.store(true, std::memory_order_seq_cst);
-        look = pool_.deadlock_possible();
-    }
-    if (parker_.woken()) {
-        pool_.off_guard_.store(false, std::memory_order_relaxed);
-        return;
-    }
+    bool rested = false;
+    std::int64_t next_look = -1;
     try {
-        pool_.reactor_.wait(look ? rest_before_deadlock : span);
-        if (look && !parker_.woken())
-            pool_.look_for_deadlock(*this);
-        else
-            pool_.reactor_.poll();
+        while (!parker_.woken() && !pool_.ending_.load(std::memory_order_relaxed)) {
+            const bool watching = !pool_.all_asleep();
+            std::int64_t span = next_look;
+            if (watching)
+                span = watch_interval;
+            else if (!rested)
+                span = short_rest;
+            else if (!pool_.sleep_deeply(*this))
+                continue;
+            if (!sleep_span(span, pool_.earliest_deadline()))
+                break;
+            if (pool_.reactor_.wait(span)) {
+                pool_.reactor_.poll();
+                break;
+            }
+            if (watching) {
+                rested = false;
+                if (needed_elsewhere())
+                    break;
+            } else {
+                if (!std::exchange(rested, true))
+                    flush_frames();
+                next_look = pool_.look_for_deadlock(*this, next_look);
+                if (has_ready())
+                    break;
+            }
+        }
     } catch (...) {
         pool_.report_handler(std::current_exception());
     }
-    pool_.off_guard_.store(false, std::memory_order_relaxed);
     polled_at_ = pool_.now();
+}
+
+/// Cuts a span (negative: without end) short at a deadline; false if that has come.
+bool worker::sleep_span(std::int64_t& span, std::int64_t deadline) const noexcept
+{
+    if (deadline == timer_wheel::never)
+        return true;
+    const std::int64_t remaining = deadline - pool_.now();
+    if (span < 0 || remaining < span)
+        span = remaining;
+    return remaining > 0;
+}
+
+/// A look of the one on watch at those who work: whether one of them, in a turn that has not ended since the last
+/// look, keeps others waiting: tasks that it has made ready, timers of its shard, or all I/O.
+bool worker::needed_elsewhere() noexcept
+{
+    bool progress = false;
+    bool kept_waiting = false;
+    for (const auto& other : pool_.workers_) {
+        const std::uint64_t turns = other->turns_.load(std::memory_order_relaxed);
+        if (std::exchange(turns_seen_[other->index_], turns) != turns)
+            progress = true;
+        else if (other.get() != this && other->has_ready())
+            kept_waiting = true;
+    }
+    // Who makes progress looks at the reactor by himself.
+    return kept_waiting || (!progress && !in_reactor_ && !pool_.reactor_.attended()) ||
+           pool_.earliest_deadline() + watch_interval <= pool_.now();
 }
 
 }  // namespace leat::detail

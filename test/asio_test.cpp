@@ -683,6 +683,36 @@ TEST_SUITE("asio use_task")
         pool.block_on(body());
     }
 
+    TEST_CASE(
+        "I/O does not wait for the end of a long turn on the worker that waited for it, if others are idle")
+    {
+        for (const int workers : {2, 4}) {
+            leat::runtime_options options;
+            options.workers = workers;
+            leat::runtime pool{options};
+            const auto ex = pool.get_executor();
+            const int missed = pool.block_on([&]() -> leat::task<int> {
+                int late = 0;
+                for (int round = 0; round < 10; ++round) {
+                    std::atomic<bool> done{false};
+                    auto other = leat::spawn([&]() -> leat::task<> {
+                        asio::steady_timer later{ex, 10ms};
+                        co_await later.async_wait(use_task);
+                        done = true;
+                    });
+                    asio::steady_timer first{ex, 3ms};
+                    co_await first.async_wait(use_task);
+                    const auto deadline = std::chrono::steady_clock::now() + 20s;
+                    while (!done && std::chrono::steady_clock::now() < deadline) {}
+                    late += !done;
+                    co_await other;
+                }
+                co_return late;
+            });
+            CHECK(missed == 0);
+        }
+    }
+
     TEST_CASE("a handler destroyed without being called ends the await with an error")
     {
         leat::runtime pool{one_worker()};

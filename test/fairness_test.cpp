@@ -55,6 +55,16 @@ void beside_ping_pong(F third)
     });
 }
 
+/// A turn that goes on until it has seen the flag; false if that takes absurdly long.
+bool spin_until(const std::atomic<bool>& flag)
+{
+    const auto deadline = std::chrono::steady_clock::now() + 20s;
+    while (!flag)
+        if (std::chrono::steady_clock::now() > deadline)
+            return false;
+    return true;
+}
+
 }  // namespace
 
 TEST_CASE("fairness: ping-pong on one worker does not starve a third task")
@@ -204,4 +214,56 @@ TEST_CASE("fairness: many tasks that all yield take turns")
         MESSAGE("the first was at most " << most << " turns ahead of the last");
         CHECK(most <= 64);
     });
+}
+
+// ---- Beside a long turn there are idle workers --------------------------------------------------
+
+TEST_CASE("fairness: what a worker has made ready does not wait for the end of its turn if others are idle")
+{
+    for (const int workers : {2, 4}) {
+        leat::runtime pool{{.workers = workers}};
+        const bool ran = pool.block_on([&]() -> task<bool> {
+            bool all = true;
+            for (int round = 0; round < 10; ++round) {
+                leat::channel<int> values{1};
+                std::atomic<bool> parked{false};
+                std::atomic<bool> woken{false};
+                auto receiver = leat::spawn([&]() -> task<> {
+                    parked = true;
+                    static_cast<void>(co_await values.recv());
+                    woken = true;
+                });
+                while (!parked)
+                    co_await leat::this_task::yield();
+                co_await values.send(round);
+                all = spin_until(woken) && all;
+                co_await receiver;
+            }
+            co_return all;
+        });
+        CHECK(ran);
+    }
+}
+
+TEST_CASE("fairness: timers of a worker in a long turn do not wait for its end if others are idle")
+{
+    for (const int workers : {2, 4}) {
+        leat::runtime pool{{.workers = workers}};
+        const bool ran = pool.block_on([&]() -> task<bool> {
+            bool all = true;
+            for (int round = 0; round < 10; ++round) {
+                std::atomic<bool> woken{false};
+                // One that wakes the spinner, so that he may come from the reactor; one that he spins for.
+                auto sleeper = leat::spawn([&]() -> task<> {
+                    co_await leat::sleep_for(10ms);
+                    woken = true;
+                });
+                co_await leat::sleep_for(3ms);
+                all = spin_until(woken) && all;
+                co_await sleeper;
+            }
+            co_return all;
+        });
+        CHECK(ran);
+    }
 }

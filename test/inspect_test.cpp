@@ -53,7 +53,7 @@ bool mentions(const std::string& text, const std::string& what)
     return text.find(what) != std::string::npos;
 }
 
-const task_info* find(const std::vector<task_info>& all, const std::string& name)
+[[maybe_unused]] const task_info* find(const std::vector<task_info>& all, const std::string& name)
 {
     const auto at =
         std::find_if(all.begin(), all.end(), [&](const task_info& each) { return each.name == name; });

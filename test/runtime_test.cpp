@@ -405,6 +405,60 @@ TEST_CASE("runtime: stuck children are destroyed before the parents whose locals
     CHECK(parent_local::orphans == 0);
 }
 
+TEST_CASE("runtime: parents outlive children that a blocking call, or another thread, holds at the end")
+{
+    const test::no_more_than_before lives;
+    const std::size_t rounds = test::scaled(200);
+    for (std::size_t round = 0; round < rounds; ++round) {
+        leat::channel<int> never;
+        std::atomic<int> waiting{0};
+        std::atomic<int> calling{0};
+        std::atomic<bool> stuck{false};
+        std::thread closer;
+        {
+            leat::runtime_options options = quick_end(2);
+            options.grace = 0ms;
+            options.on_stuck = [&](const std::string&) { stuck = true; };
+            leat::runtime pool{options};
+            auto parent = [&]() -> task<> {
+                std::atomic<int> users{0};
+                parent_local mine{users};
+                co_await leat::with_group([&](leat::task_group& group) -> task<> {
+                    for (int i = 0; i < 20; ++i)
+                        co_await group.spawn([&]() -> task<> {
+                            const use using_it{mine};
+                            ++waiting;
+                            co_await deaf_wait(never);
+                            co_await deaf_wait(never);
+                            for (;;)
+                                co_await leat::with_context(leat::background(), leat::sleep_for(1h));
+                        });
+                    co_await group.spawn([&]() -> task<> {
+                        const use using_it{mine};
+                        auto calls = [&]() -> task<> {
+                            for (;;)
+                                co_await leat::blocking([&] { ++calling; });
+                        };
+                        co_await leat::with_context(leat::background(), calls());
+                    });
+                });
+            };
+            pool.spawn(parent).detach();
+            while (waiting < 20 || calling == 0)
+                std::this_thread::yield();
+            closer = std::thread{[&, round] {
+                while (!stuck) {}
+                for (volatile std::size_t delay = round * 97 % 4000; delay != 0; delay = delay - 1) {}
+                never.close();
+            }};
+            pool.stop();
+        }
+        closer.join();
+    }
+    CHECK(lives.excess() == 0);
+    CHECK(parent_local::orphans == 0);
+}
+
 TEST_CASE("runtime: tasks that have not begun when it ends are destroyed, or end")
 {
     const test::no_more_than_before lives;
@@ -427,6 +481,34 @@ TEST_CASE("runtime: stop from outside ends everything, and may be repeated")
     CHECK(pool.context().cancelled());
     pool.stop();
     CHECK(lives.excess() == 0);
+}
+
+TEST_CASE("runtime: of several threads that stop it, none returns before it has stopped")
+{
+    leat::channel<void> go;
+    std::atomic<bool> cancelled{false};
+    leat::runtime pool{{.workers = 2, .grace = 60s}};
+    pool.spawn([&]() -> task<> {
+            static_cast<void>(co_await leat::as_result(leat::sleep_for(1h)));
+            cancelled = true;
+            static_cast<void>(co_await leat::with_context(leat::background(), go.recv()));
+        })
+        .detach();
+    while (pool.metrics().armed_timers == 0)
+        std::this_thread::yield();
+    std::vector<std::size_t> left(3, 1);
+    std::vector<std::thread> stoppers;
+    for (std::size_t& mine : left)
+        stoppers.emplace_back([&] {
+            pool.stop();
+            mine = pool.metrics().live_tasks;
+        });
+    while (!cancelled)
+        std::this_thread::yield();
+    go.close();
+    for (std::thread& each : stoppers)
+        each.join();
+    CHECK(left == std::vector<std::size_t>{0, 0, 0});
 }
 
 TEST_CASE("runtime: stop in a task cancels, and the task goes on to its end")
@@ -679,6 +761,59 @@ TEST_CASE("runtime: no deadlock while a timer, a blocking call or a thread could
         return timer + call + thread == 3 ? 0 : 1;
     });
     CHECK(end.words() == "ends with status 0");
+}
+
+TEST_CASE("runtime: a deadlock is found, too, after a thread has gone that might have woken somebody")
+{
+    const auto end = test::in_child([] {
+        // Sleeps through the first looks.
+        std::thread passing{[] { std::this_thread::sleep_for(150ms); }};
+        int found = 1;
+        try {
+            leat::channel<int> never;
+            leat::run([&]() -> task<> { static_cast<void>(co_await never.recv()); }, {.workers = 2});
+        } catch (const leat::deadlock_error&) {
+            found = 0;
+        }
+        passing.join();
+        return found;
+    });
+    CHECK(end.words() == "ends with status 0");
+}
+
+TEST_CASE("runtime: destroyed in a task or a blocking call of its own it says so and terminates")
+{
+    const auto in_task = test::in_child([] {
+        auto pool = std::make_unique<leat::runtime>(leat::runtime_options{.workers = 1});
+        pool->block_on([&]() -> task<> {
+            pool.reset();
+            co_return;
+        });
+        return 0;
+    });
+    CHECK(in_task.signal == SIGABRT);
+    const auto in_call = test::in_child([] {
+        auto pool = std::make_unique<leat::runtime>(leat::runtime_options{.workers = 1});
+        pool->block_on([&]() -> task<> { co_await leat::blocking([&] { pool.reset(); }); });
+        return 0;
+    });
+    CHECK(in_call.signal == SIGABRT);
+}
+
+TEST_CASE("runtime: one that nobody needs goes to sleep and stays asleep")
+{
+    leat::runtime pool{{.workers = 4}};
+    leat::channel<int> never;
+    pool.spawn([&]() -> task<> { static_cast<void>(co_await never.recv()); }).detach();
+    std::thread waiting{[&] {
+        pool.block_on([&]() -> task<> {
+            // Something is pending all the time, so no deadlock is to be looked for.
+            co_await leat::sleep_for(300ms);
+        });
+    }};
+    waiting.join();
+    // Workers that got up every millisecond, or to look for deadlocks, would have come to hundreds.
+    CHECK(pool.metrics().sleeps < 60);
 }
 
 TEST_CASE("runtime: detection can be turned off")
