@@ -60,6 +60,7 @@ bool blocking_pool::run_one() noexcept
         return false;
     task_root& root = *job->root;
     job->run();
+    root.end_call(*job);
     root.sched().ready(root, nullptr);
     return true;
 }

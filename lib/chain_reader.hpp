@@ -1,5 +1,5 @@
 // Reads the await chain of a task from another thread. The task is held in place meanwhile: its park word is
-// taken from parked or shielded to `inspected`, and claims wait until it is put back. Callers hold the lock of
+// taken from parked, shielded or calling to `inspected`, and claims wait until it is put back. Callers hold the lock of
 // the context that the task is enrolled with, so the task can not have gone.
 #pragma once
 

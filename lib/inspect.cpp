@@ -33,7 +33,7 @@ inspect::task_info chain_reader::read(task_root& root)
     info.spawned_at = describe_place(root.spawned_at());
 #endif
     task_root::word seen = root.word_.load(std::memory_order_acquire);
-    if ((seen == task_root::parked || seen == task_root::shielded) &&
+    if ((seen == task_root::parked || seen == task_root::shielded || seen == task_root::calling) &&
         root.word_.compare_exchange_strong(seen, task_root::inspected, std::memory_order_acq_rel)) {
         info.parked = true;
         try {
@@ -76,6 +76,7 @@ std::vector<task_info> tasks(const executor& of)
         if (&root.sched() == &of.sched())
             all.push_back(detail::chain_reader::read(root));
     });
+    of.sched().add_running(all);
     std::sort(all.begin(), all.end(), [](const task_info& a, const task_info& b) { return a.id < b.id; });
     return all;
 }
@@ -89,7 +90,7 @@ void dump(std::ostream& to, const executor& of)
         if (task.parked)
             to << (task.waits_for.empty() ? " is parked" : " waits for: " + task.waits_for);
         else
-            to << " is running or ready to run";
+            to << (task.running ? " is running" : " is running or ready to run");
         to << '\n';
         if (!task.spawned_at.function.empty())
             to << "    spawned in " << task.spawned_at.function << " (" << task.spawned_at.file << ':'

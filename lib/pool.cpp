@@ -317,6 +317,35 @@ void pool::unhandled(task_root& root, std::exception_ptr thrown) noexcept
     std::terminate();
 }
 
+void pool::add_running(std::vector<inspect::task_info>& all)
+{
+    for (const auto& each : workers_) {
+        inspect::task_info info;
+        const std::uint64_t turns = each->turns_.load(std::memory_order_acquire);
+        info.id = each->shown_id_.load(std::memory_order_acquire);
+#if LEAT_REGISTRY
+        if constexpr (worker::shows_places) {
+            const auto place = each->shown_place_.load(std::memory_order_acquire);
+            info.spawned_at = {place.function(), place.file(), place.line()};
+        }
+#endif
+        {
+            std::lock_guard hold{each->shown_lock_};
+            info.name.assign(each->shown_name_.data(), each->shown_name_length_);
+        }
+        info.running = true;
+        if (info.id == 0 || each->turns_.load(std::memory_order_acquire) != turns ||
+            each->shown_id_.load(std::memory_order_acquire) != info.id)
+            continue;
+        const auto known =
+            std::find_if(all.begin(), all.end(), [&](const auto& it) { return it.id == info.id; });
+        if (known == all.end())
+            all.push_back(std::move(info));
+        else if (!known->parked)
+            known->running = true;
+    }
+}
+
 void pool::report_handler(std::exception_ptr thrown) noexcept
 {
     try {
@@ -458,10 +487,15 @@ void pool::end_workers() noexcept
             std::this_thread::sleep_for(std::chrono::microseconds{50});
             if (std::chrono::steady_clock::now() >= next_report) {
                 next_report += between_reports;
+                std::string running;
+                try {
+                    running = inspect::report(executor{*this});
+                } catch (...) {
+                }
                 std::fprintf(stderr,
                              "leat: the end of the runtime waits for worker %zu, in which a task runs "
-                             "without ever waiting\n",
-                             each->index_);
+                             "without ever waiting\n%s",
+                             each->index_, running.c_str());
             }
         }
         each->thread_.join();

@@ -60,6 +60,7 @@
 #include <mutex>
 #include <string>
 #include <thread>
+#include <type_traits>
 #include <vector>
 
 namespace leat::detail {
@@ -122,6 +123,18 @@ private:
     bool needed_elsewhere() noexcept;
     void stop_searching() noexcept;
 
+    static constexpr bool shows_places = LEAT_REGISTRY != 0 && sizeof(location) <= sizeof(void*);
+    using shown_place = std::conditional_t<shows_places, location, void*>;
+    static shown_place place_of(const task_root& root) noexcept
+    {
+#if LEAT_REGISTRY
+        if constexpr (shows_places)
+            return root.spawned_at();
+#endif
+        return static_cast<void>(root), shown_place{};
+    }
+    void show(const task_root& picked) noexcept;
+
     static void add(std::atomic<std::uint64_t>& counter) noexcept
     {
         counter.store(counter.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
@@ -136,6 +149,15 @@ private:
     std::uint32_t looks_in_ = turns_between_looks;
     std::int64_t polled_at_ = 0;
     bool searching_ = false;
+
+    // The task that runs, for reports: valid if turns_ is the same before and after a look.
+    std::atomic<std::uint64_t> shown_id_{0};
+    std::atomic<shown_place> shown_place_{};
+    bool has_shown_name_ = false;
+    spinlock shown_lock_;
+    std::array<char, 64> shown_name_{};  ///< under shown_lock_
+    std::size_t shown_name_length_ = 0;  ///< under shown_lock_
+
     parker parker_;
     std::vector<std::uint64_t> turns_seen_;  ///< of each worker, when this one fell asleep or last looked
     bool in_reactor_ = false;                ///< where it sleeps; under idle_lock_
@@ -159,6 +181,7 @@ public:
         return blocking_;
     }
     void unhandled(task_root& root, std::exception_ptr thrown) noexcept override;
+    void add_running(std::vector<inspect::task_info>& all) override;
     std::uint32_t choose(std::uint32_t) noexcept override
     {
         return 0;

@@ -55,6 +55,7 @@ class sim_scheduler final : public scheduler {
                     return;
                 task_root& root = *job->root;
                 job->run();
+                root.end_call(*job);
                 of_.ready(root, nullptr);
             }
         }

@@ -56,12 +56,29 @@ void worker::run() noexcept
         }
         stop_searching();
         turns_.store(turns_.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+        show(*picked);
         run_turn(*this, *picked);
+        shown_id_.store(0, std::memory_order_release);
     }
     stop_searching();
     flush_frames();
     set_current_turn(nullptr);
     exited_.store(true, std::memory_order_release);
+}
+
+/// Says whom it runs, in copies, because the task may have gone when somebody reads about it.
+void worker::show(const task_root& picked) noexcept
+{
+    if constexpr (shows_places)
+        shown_place_.store(place_of(picked), std::memory_order_release);
+    const std::string_view name = picked.name();
+    if (!name.empty() || has_shown_name_) [[unlikely]] {
+        std::lock_guard hold{shown_lock_};
+        shown_name_length_ = std::min(name.size(), shown_name_.size());
+        std::copy_n(name.data(), shown_name_length_, shown_name_.data());
+        has_shown_name_ = !name.empty();
+    }
+    shown_id_.store(picked.id(), std::memory_order_release);
 }
 
 // Only the worker fills its slot and its batch; thieves can but empty them. So it may store into what it has

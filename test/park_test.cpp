@@ -31,7 +31,7 @@ using test::test_waiter;
 
 static_assert(!std::is_copy_constructible_v<task_root> && !std::is_copy_constructible_v<waiter>);
 // A winner's address must not be taken for a state.
-static_assert(alignof(waiter) > task_root::inspected);
+static_assert(sizeof(waiter) > task_root::calling);
 
 struct parts {
     no_scheduler sched;

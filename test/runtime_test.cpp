@@ -335,6 +335,44 @@ TEST_CASE("runtime: stuck tasks are reported by name and await chain, and destro
     CHECK(!never.try_send(1).has_value());
 }
 
+TEST_CASE("runtime: tasks that are stuck in a turn or in a blocking call are reported, too")
+{
+    std::atomic<int> at_work{0};
+    std::atomic<bool> over{false};
+    std::string report;
+    auto options = quick_end(2);
+    options.on_stuck = [&](const std::string& text) {
+        report = text;
+        over = true;
+    };
+    {
+        leat::runtime pool{options};
+        auto spin = [&]() -> task<> {
+            ++at_work;
+            while (!over) {}
+            co_return;
+        };
+        pool.spawn(spin, {.name = "the spinner"}).detach();
+        auto call = [&]() -> task<> {
+            co_await leat::blocking([&] {
+                ++at_work;
+                while (!over)
+                    std::this_thread::yield();
+            });
+        };
+        pool.spawn(call, {.name = "the caller"}).detach();
+        while (at_work < 2)
+            std::this_thread::yield();
+    }
+    CHECK(report.find("2 task(s)") != std::string::npos);
+    CHECK(report.find("\"the spinner\" is running\n") != std::string::npos);
+#if LEAT_REGISTRY
+    CHECK(report.find("\"the caller\" waits for: blocking call\n") != std::string::npos);
+#else
+    CHECK(report.find("\"the caller\" is parked\n") != std::string::npos);
+#endif
+}
+
 TEST_CASE("runtime: the handle of a task that was destroyed gives errc::abandoned")
 {
     leat::channel<int> never;

@@ -17,17 +17,20 @@ struct frame_info {
 };
 
 /// What a waiting task waits for, and why.
-struct task_info {
+class task_info {
+public:
     std::uint64_t id = 0;
     std::string name;
-    frame_info spawned_at;  ///< empty without the registry (build option)
-    std::string waits_for;  ///< "receive", "sleep", "select"...; empty if it is not parked
-    bool parked = false;
+    frame_info spawned_at;          ///< empty without the registry (build option)
+    std::string waits_for;          ///< "receive", "sleep", "select"...; empty if it is not parked
+    bool parked = false;            ///< also in a blocking() call
+    bool running = false;           ///< on a worker, while its turn was looked at
     std::vector<frame_info> chain;  ///< innermost first; empty if it is not parked
 };
 
-/// Every task of an executor that has waited at least once and has not ended, in order of their ids. Tasks
-/// that run at the moment are listed without a chain.
+/// Every task of an executor that has waited at least once and has not ended, and those that run at the moment
+/// on the workers of a runtime, in order of their ids. Only tasks that wait, or are in a blocking() call, have a
+/// chain.
 ///
 /// Threads  any, while the executor works; a parked task is held in place while its chain is read.
 /// Cost     proportional to the tasks of the process.

@@ -42,13 +42,16 @@ public:
         jobs_.remove(job);
         --queued_;
     }
-    /// The first job whose task can be claimed; the claim has been made. Null if there is none.
+    /// The first job whose task can be claimed; the claim has been made, and end_call() is owed. Null if there
+    /// is none.
     blocking_job* take() noexcept
     {
         while (waiter* const first = jobs_.pop_front()) {
             --queued_;
-            if (first->root->claim(*first) == claim_result::won)
+            if (first->root->claim(*first) == claim_result::won) {
+                first->root->begin_call();
                 return static_cast<blocking_job*>(first);
+            }
         }
         return nullptr;
     }

@@ -14,6 +14,7 @@
 //              published under locks, such as Asio's). A claim succeeds, but the winner must not schedule.
 //   parked     may be claimed by any waiter and by the cancellation of its context.
 //   shielded   may be claimed by waiters only: a group that waits for its children must not leave early.
+//   calling    has been won by a blocking call, which uses the frame until its end: nobody may wake it.
 //   <winner>   the address of the waiter that won, or by_context, or by_shutdown.
 //
 // Who may do what:
@@ -57,6 +58,11 @@
 #include <cstddef>
 #include <cstdint>
 #include <string_view>
+#include <vector>
+
+namespace leat::inspect {
+class task_info;
+}
 
 namespace leat::detail {
 
@@ -147,6 +153,7 @@ public:
     static constexpr word by_context = 4;
     static constexpr word by_shutdown = 5;
     static constexpr word inspected = 6;  ///< a reader of the await chain holds the task; see inspect.cpp
+    static constexpr word calling = 7;
 
     task_root(const task_root&) = delete;
     task_root& operator=(const task_root&) = delete;
@@ -238,6 +245,18 @@ public:
     claim_result claim_for_shutdown() noexcept
     {
         return claim_as(by_shutdown, shielded);
+    }
+
+    /// By the thread of a blocking call that has won the task.
+    void begin_call() noexcept
+    {
+        word_.store(calling, std::memory_order_release);
+    }
+    void end_call(waiter& by) noexcept
+    {
+        word expected = calling;
+        while (!word_.compare_exchange_weak(expected, reinterpret_cast<word>(&by), std::memory_order_acq_rel))
+            expected = calling;  // an inspector gives it back soon
     }
 
     // -- what the chain shares ---------------------------------------------------------------------
@@ -527,6 +546,10 @@ public:
 
     /// A detached task has thrown. Called through tell_unhandled() only.
     virtual void unhandled(task_root& root, std::exception_ptr thrown) noexcept = 0;
+    /// Adds to a report the tasks that run at the moment and are not in it.
+    virtual void add_running(std::vector<inspect::task_info>&)
+    {
+    }
     /// A choice among `bound` possibilities, for turns that are scripted.
     virtual std::uint32_t choose(std::uint32_t bound) noexcept = 0;
     /// Larger than that of the task which runs in `by`, and than `above`: the end destroys the youngest first.
