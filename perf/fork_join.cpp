@@ -14,7 +14,7 @@ leat::task<> skynet_chan(std::int64_t first, std::int64_t size, leat::sender<std
         co_await out.send(first);
         co_return;
     }
-    leat::channel<std::int64_t> parts;
+    leat::channel<std::int64_t> parts{10};
     for (std::int64_t i = 0; i < 10; ++i)
         leat::spawn(skynet_chan(first + i * (size / 10), size / 10, parts));
     std::int64_t sum = 0;
@@ -28,7 +28,7 @@ leat::task<> skynet_chan(std::int64_t first, std::int64_t size, leat::sender<std
 leat::task<> measure_skynet_chan(perf::repetition& rep)
 {
     const std::int64_t leaves = rep.depth(1'000'000, 100'000, 1000);
-    leat::channel<std::int64_t> result;
+    leat::channel<std::int64_t> result{1};
     rep.start();
     leat::spawn(skynet_chan(0, leaves, result));
     const auto sum = co_await result.recv();
@@ -72,7 +72,7 @@ leat::task<std::int64_t> fib(int n)
 
 leat::task<> measure_fib(perf::repetition& rep)
 {
-    const int n = rep.depth(30, 20, 12);
+    const int n = rep.depth(30, 20, 16);
     std::int64_t wanted = 0, next = 1;
     for (int i = 0; i < n; ++i)
         wanted = std::exchange(next, wanted + next);
@@ -122,7 +122,7 @@ leat::task<> measure_queens(perf::repetition& rep)
 {
     constexpr std::array<std::int64_t, most_queens + 1> solutions{1,  1,   0,   0,    2,     10,    4,     40,
                                                                   92, 352, 724, 2680, 14200, 73712, 365596};
-    const int queens = rep.depth(14, 8, 6);
+    const int queens = rep.depth(14, 10, 8);
     rep.start();
     const std::int64_t found = co_await place(board{}, 0, queens);
     rep.stop(1);

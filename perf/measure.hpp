@@ -254,13 +254,16 @@ private:
     std::vector<std::pair<std::string, double>> more_;
 };
 
+/// Whether a row is warmed up. One that measures memory is not: what it is about would be there already.
+enum class start : unsigned char { warm, cold };
+
 /// A row: its name, its unit, its work.
 class row {
 public:
     /// The work is a task; or it is done by the main thread, which is none of the pool's.
     template <std::invocable<repetition&> Work>
-    row(std::string name, std::string unit, Work work)
-        : name_{std::move(name)}, unit_{std::move(unit)}, work_{[work](repetition& rep) {
+    row(std::string name, std::string unit, Work work, start from = start::warm)
+        : name_{std::move(name)}, unit_{std::move(unit)}, from_{from}, work_{[work](repetition& rep) {
               if constexpr (std::is_void_v<std::invoke_result_t<Work&, repetition&>>)
                   work(rep);
               else
@@ -281,8 +284,10 @@ public:
     void measure(std::ptrdiff_t workers, bool quick) const
     {
         leat::runtime pool{{.workers = workers}};
-        repetition first{pool, workers, repetition::kind::warm_up, quick};
-        work_(first);
+        if (from_ == start::warm) {
+            repetition first{pool, workers, repetition::kind::warm_up, quick};
+            work_(first);
+        }
         repetition second{pool, workers, repetition::kind::measured, quick};
         work_(second);
         second.print(name_, unit_);
@@ -291,6 +296,7 @@ public:
 private:
     std::string name_;
     std::string unit_;
+    start from_;
     std::function<void(repetition&)> work_;
 };
 
