@@ -18,59 +18,70 @@ namespace {
 
 using namespace std::chrono_literals;
 
-/// How many handlers have not run yet; the last one says so.
+/// How many handlers of a round have not run yet; the last one says so.
 class countdown {
 public:
-    explicit countdown(std::int64_t from) : left_{from}
+    void from(std::int64_t handlers)
     {
+        left_.store(handlers, std::memory_order_relaxed);
     }
     void operator()()
     {
-        if (left_.fetch_sub(1, std::memory_order_relaxed) == 1)
+        ++all_;
+        if (left_.fetch_sub(1, std::memory_order_acq_rel) == 1)
             static_cast<void>(done_.try_send());
     }
-    leat::task<std::int64_t> wait()
+    auto wait()
     {
-        co_await done_.recv();
-        co_return left_.load();
+        return done_.recv();
+    }
+    std::int64_t all() const
+    {
+        return all_.load();
     }
 
 private:
-    std::atomic<std::int64_t> left_;
+    std::atomic<std::int64_t> left_{0};
+    std::atomic<std::int64_t> all_{0};
     leat::channel<void> done_{1};
 };
 
+/// Starts a million handlers, a thousand at a time, and waits until all of these have run.
+template <class Start>
+leat::task<> rounds_of_1000(perf::repetition& rep, Start start)
+{
+    constexpr std::int64_t each = 1000;
+    const std::int64_t rounds = rep.amount(1000);
+    countdown count;
+    rep.start();
+    for (std::int64_t i = 0; i < rounds; ++i) {
+        count.from(each);
+        for (std::int64_t k = 0; k < each; ++k)
+            start(count);
+        co_await count.wait();
+    }
+    rep.stop(rounds * each);
+    rep.expect(count.all(), rounds * each);
+}
+
 leat::task<> asio_post(perf::repetition& rep)
 {
-    const std::int64_t times = rep.amount(1'000'000);
     const leat::executor pool = leat::this_task::executor();
-    countdown count{times};
-    rep.start();
-    for (std::int64_t i = 0; i < times; ++i)
-        asio::post(pool, [&count] { count(); });
-    const std::int64_t left = co_await count.wait();
-    rep.stop(times);
-    rep.expect(left, 0);
+    co_await rounds_of_1000(rep, [=](countdown& count) { asio::post(pool, [&count] { count(); }); });
 }
 
 // Arms a timer for an hour and cancels it.
 leat::task<> asio_timer(perf::repetition& rep)
 {
-    const std::int64_t times = rep.amount(1'000'000);
     const leat::executor pool = leat::this_task::executor();
-    countdown count{times};
-    rep.start();
-    for (std::int64_t i = 0; i < times; ++i) {
+    co_await rounds_of_1000(rep, [=](countdown& count) {
         asio::steady_timer timer{pool, 1h};
         timer.async_wait([&count](std::error_code why) {
             if (why == asio::error::operation_aborted)
                 count();
         });
         timer.cancel();
-    }
-    const std::int64_t left = co_await count.wait();
-    rep.stop(times);
-    rep.expect(left, 0);
+    });
 }
 
 asio::awaitable<void> touch(countdown& count)
@@ -81,15 +92,9 @@ asio::awaitable<void> touch(countdown& count)
 
 leat::task<> co_spawn(perf::repetition& rep)
 {
-    const std::int64_t times = rep.amount(1'000'000);
     const leat::executor pool = leat::this_task::executor();
-    countdown count{times};
-    rep.start();
-    for (std::int64_t i = 0; i < times; ++i)
-        asio::co_spawn(pool, touch(count), asio::detached);
-    const std::int64_t left = co_await count.wait();
-    rep.stop(times);
-    rep.expect(left, 0);
+    co_await rounds_of_1000(rep,
+                            [=](countdown& count) { asio::co_spawn(pool, touch(count), asio::detached); });
 }
 
 }  // namespace

@@ -366,6 +366,23 @@ def print_table(results, peers):
         print(f"\nleat is level with or ahead of the best rival in {ahead} of {len(ratios)}.")
 
 
+def print_growth(results):
+    """How figures change from a thousand items to a million: of growth.WHAT.NUMBER."""
+    series = {}
+    for (row, workers), cell in results.cells.items():
+        parts = re.fullmatch(r"growth\.(\w+)\.(\d+)(\.\w+)?", row)
+        if parts and "leat" in cell:
+            what = (parts[1] + (parts[3] or ""), workers, cell["leat"].unit)
+            series.setdefault(what, []).append((int(parts[2]), cell["leat"].median))
+    if not series:
+        return
+    print("\ngrowth: leat with a thousand items, and ten times as many each time; the largest to the smallest figure")
+    for (what, workers, unit), points in series.items():
+        values = [value for _, value in sorted(points)]
+        spread = f"{max(values) / min(values):.2f}" if min(values) > 0 else ""
+        print(f"{what:<22} {workers}  {unit:<11} {'  '.join(f'{figure(value):>7}' for value in values):<36} {spread:>6}")
+
+
 # Both bars of a pair are drawn to the scale of the longer.
 CHART_STYLE = """
 text { font: 11px system-ui, sans-serif; fill: #57606a }
@@ -493,6 +510,7 @@ def main(own_words, words):
 
     print_header(about)
     print_table(results, [rival.name for rival in rivals])
+    print_growth(results)
     if options.json:
         path = options.directory / options.json
         path.write_text(json.dumps({"header": about, "rows": results.as_json()}, indent=1, ensure_ascii=False) + "\n")

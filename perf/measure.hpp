@@ -370,14 +370,15 @@ inline int program(int argc, char** argv, const std::vector<row>& rows)
 
 #ifdef PERF_COUNT_ALLOCATIONS
 
-void* operator new(std::size_t size)
+// Not inlined, as those of the standard library are not; g++ would see new and free(), and warn.
+[[gnu::noinline]] void* operator new(std::size_t size)
 {
     perf::count_allocation();
     if (void* const block = std::malloc(size))
         return block;
     throw std::bad_alloc{};
 }
-void* operator new(std::size_t size, std::align_val_t alignment)
+[[gnu::noinline]] void* operator new(std::size_t size, std::align_val_t alignment)
 {
     perf::count_allocation();
     const std::size_t unit = static_cast<std::size_t>(alignment);
@@ -385,19 +386,19 @@ void* operator new(std::size_t size, std::align_val_t alignment)
         return block;
     throw std::bad_alloc{};
 }
-void operator delete(void* block) noexcept
+[[gnu::noinline]] void operator delete(void* block) noexcept
 {
     std::free(block);
 }
-void operator delete(void* block, std::size_t) noexcept
+[[gnu::noinline]] void operator delete(void* block, std::size_t) noexcept
 {
     std::free(block);
 }
-void operator delete(void* block, std::align_val_t) noexcept
+[[gnu::noinline]] void operator delete(void* block, std::align_val_t) noexcept
 {
     std::free(block);
 }
-void operator delete(void* block, std::size_t, std::align_val_t) noexcept
+[[gnu::noinline]] void operator delete(void* block, std::size_t, std::align_val_t) noexcept
 {
     std::free(block);
 }
