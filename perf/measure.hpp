@@ -2,6 +2,7 @@
 //
 //   PROGRAM --list                           the rows, one per line: NAME UNIT
 //   PROGRAM ROW [--workers N] [--quick]      a short warm-up, then one repetition that is measured
+//   PROGRAM ROW [--workers N] --amount N     so much work, once, and nothing to warm up: to count instructions
 //   PROGRAM --covers ROW...                  exit 1 unless these are exactly its rows
 //
 // A repetition prints one line of JSON: the value is per operation, in the row's unit. Whoever wants medians runs
@@ -143,8 +144,10 @@ class repetition {
 public:
     enum class kind : unsigned char { warm_up, measured };
 
-    repetition(leat::runtime& pool, std::ptrdiff_t workers, kind what, bool quick) noexcept
-        : pool_{pool}, workers_{workers}, warms_up_{what == kind::warm_up}, quick_{quick}
+    /// `exactly`: the amount of work, unless zero.
+    repetition(leat::runtime& pool, std::ptrdiff_t workers, kind what, bool quick,
+               std::int64_t exactly) noexcept
+        : pool_{pool}, workers_{workers}, warms_up_{what == kind::warm_up}, quick_{quick}, exactly_{exactly}
     {
     }
 
@@ -169,6 +172,8 @@ public:
     /// quick; but never less than `least`.
     std::int64_t amount(std::int64_t full, std::int64_t least = 1) const noexcept
     {
+        if (exactly_ > 0)
+            return exactly_;
         return std::max(least, full / (warms_up_ ? 10 : 1) / (quick_ ? 1000 : 1));
     }
     /// The same for what is not a number of operations: the depth of a tree, say.
@@ -245,6 +250,7 @@ private:
     std::ptrdiff_t workers_;
     bool warms_up_;
     bool quick_;
+    std::int64_t exactly_;
     std::chrono::steady_clock::time_point begin_{};
     std::chrono::steady_clock::duration taken_{};
     std::int64_t operations_ = 0;
@@ -281,14 +287,14 @@ public:
         return unit_;
     }
 
-    void measure(std::ptrdiff_t workers, bool quick) const
+    void measure(std::ptrdiff_t workers, bool quick, std::int64_t exactly) const
     {
         leat::runtime pool{{.workers = workers}};
-        if (from_ == start::warm) {
-            repetition first{pool, workers, repetition::kind::warm_up, quick};
+        if (from_ == start::warm && exactly == 0) {
+            repetition first{pool, workers, repetition::kind::warm_up, quick, exactly};
             work_(first);
         }
-        repetition second{pool, workers, repetition::kind::measured, quick};
+        repetition second{pool, workers, repetition::kind::measured, quick, exactly};
         work_(second);
         second.print(name_, unit_);
     }
@@ -318,45 +324,62 @@ inline int covers(const std::vector<row>& rows, std::vector<std::string_view> na
     return 1;
 }
 
+/// A positive number; zero if it is none.
+inline std::int64_t positive(std::string_view text)
+{
+    std::int64_t number = 0;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+    return error == std::errc{} && end == text.data() + text.size() && number > 0 ? number : 0;
+}
+
 inline int program(int argc, char** argv, const std::vector<row>& rows)
 {
     const std::vector<std::string_view> arguments(argv + 1, argv + argc);
     std::string_view wanted;
-    std::ptrdiff_t workers = 1;
+    std::int64_t workers = 1;
+    std::int64_t exactly = 0;
     bool quick = false;
-    for (std::size_t i = 0; i < arguments.size(); ++i) {
+    bool understood = true;
+    for (std::size_t i = 0; i < arguments.size() && understood; ++i) {
         const std::string_view word = arguments[i];
+        const std::string_view next = i + 1 < arguments.size() ? arguments[i + 1] : std::string_view{};
         if (word == "--list") {
             for (const row& each : rows)
                 std::printf("%s %s\n", each.name().c_str(), each.unit().c_str());
             return 0;
-        } else if (word == "--covers") {
+        }
+        if (word == "--covers")
             return covers(rows, {arguments.begin() + static_cast<std::ptrdiff_t>(i) + 1, arguments.end()});
-        } else if (word == "--quick") {
+        if (word == "--quick") {
             quick = true;
-        } else if (word == "--workers" && i + 1 < arguments.size()) {
-            const std::string_view number = arguments[++i];
-            const auto [end, error] = std::from_chars(number.data(), number.data() + number.size(), workers);
-            if (error != std::errc{} || end != number.data() + number.size() || workers < 1) {
-                std::fprintf(stderr, "--workers takes a positive number\n");
-                return 2;
-            }
-        } else if (wanted.empty() && !word.starts_with('-')) {
-            wanted = word;
+        } else if (word == "--workers") {
+            workers = positive(next);
+            understood = workers > 0;
+            ++i;
+        } else if (word == "--amount") {
+            exactly = positive(next);
+            understood = exactly > 0;
+            ++i;
         } else {
-            wanted = {};
-            break;
+            understood = wanted.empty() && !word.starts_with('-');
+            wanted = word;
         }
     }
-    if (wanted.empty()) {
+    if (!understood || wanted.empty()) {
         std::fprintf(stderr, "usage: %s --list | ROW [--workers N] [--quick]\n", argv[0]);
         return 2;
     }
+#if defined(__unix__)
+    // Under Valgrind leat does not recycle frames, from which errors could hide. Whoever counts instructions wants
+    // those of everyday.
+    if (exactly > 0)
+        unsetenv("LD_PRELOAD");
+#endif
     for (const row& each : rows) {
         if (each.name() != wanted)
             continue;
         try {
-            each.measure(workers, quick);
+            each.measure(static_cast<std::ptrdiff_t>(workers), quick, exactly);
             return 0;
         } catch (const std::exception& failure) {
             std::fprintf(stderr, "%s: %s\n", each.name().c_str(), failure.what());
