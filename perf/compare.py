@@ -272,7 +272,11 @@ def run_all(rows, variants, workers_list, repeat, quick, progress, results):
                     taking_part = [other for other in taking_part if other is not variant]
                     total -= repeat - turn - 1
                     continue
-                if measured is not None:
+                if measured is not None and measured.get("unit") != leat.units[row]:
+                    trouble = f"{row}: {variant.name} measures {measured.get('unit')}, leat {leat.units[row]}"
+                    if trouble not in results.failures:
+                        results.failures.append(trouble)
+                elif measured is not None:
                     results.add(row, workers, variant.name, leat.units[row], measured)
         if (row, workers) in results.cells:
             cell = results.cells[row, workers]

@@ -5,7 +5,7 @@ Unlike time, this does not depend on how busy the machine is. Each row runs unde
 two amounts of work; the difference, divided by that of the amounts, is free of what starting costs.
 
 instructions.json holds what is expected, by what it was built with. It is an error if a row takes over a tenth more;
---update writes down what there is. Exit 77 (skipped): no Valgrind, or nothing recorded for this build."""
+--update writes down what there is (meson test instructions --test-args=--update). Exit 77 (skipped): no Valgrind, or nothing recorded for this build."""
 
 import argparse
 import json
@@ -14,31 +14,52 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 ROWS = ["call_overhead", "spawn_join", "yield", "chan_pingpong", "chan_spsc.cap128", "timer_churn.timer"]
 LITTLE, MUCH = 10_000, 110_000
 TOLERANCE = 0.10
+WAITING = re.compile(r"thread_parker::")  # spins for a while before it sleeps, in the main thread above all
 SKIPPED = 77
 RECORD = Path(__file__).with_suffix(".json")
 
 
 def instructions(program, row, amount):
-    """How many a whole run takes."""
+    """How many a whole run takes, without those that threads spend on waiting."""
     # Meson lets the tests' malloc() overwrite what it gives out.
     clean = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")}
-    run = subprocess.run(
-        ["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null"]
-        + [program, row, "--workers", "1", "--amount", str(amount)],
-        capture_output=True,
-        text=True,
-        env=clean,
-        check=False,
-    )
-    collected = re.search(r"Collected\s*:\s*(\d+)", run.stderr)
-    if run.returncode != 0 or not collected:
+    with tempfile.NamedTemporaryFile() as profile:
+        run = subprocess.run(
+            ["valgrind", "--tool=callgrind", f"--callgrind-out-file={profile.name}"]
+            + [program, row, "--workers", "1", "--amount", str(amount)],
+            capture_output=True,
+            text=True,
+            env=clean,
+            check=False,
+        )
+        count = sum(cost for name, cost in costs(Path(profile.name).read_text()) if not WAITING.search(name))
+    if run.returncode != 0 or count == 0:
         sys.exit(f"{row} did not run under callgrind:\n{run.stderr}")
-    return int(collected[1])
+    return count
+
+
+def costs(profile):
+    """The lines of a callgrind profile: a function, and what it spends there itself."""
+    names, name, of_callee = {}, "", False
+    for line in profile.splitlines():
+        function = re.fullmatch(r"(c?)fn=(\(\d+\))(?: (.*))?", line)
+        if function:
+            if function[3]:
+                names[function[2]] = function[3]
+            if not function[1]:
+                name = names[function[2]]
+        elif line.startswith("calls="):
+            of_callee = True
+        elif re.match(r"[\d+*-]", line):
+            if not of_callee:
+                yield name, int(line.split()[1])
+            of_callee = False
 
 
 def per_operation(program, row):
@@ -47,7 +68,7 @@ def per_operation(program, row):
 
 def programs_by_row(programs):
     found = {}
-    for program in programs:
+    for program in map(os.path.abspath, programs):
         listing = subprocess.run([program, "--list"], capture_output=True, text=True, check=True).stdout
         found.update({line.split()[0]: program for line in listing.splitlines()})
     return found
