@@ -35,7 +35,7 @@ UNIT_OF_SUFFIX = {"ns": "ns", "us": "µs", "ms": "ms", "bytes": "B"}
 VERSION_COMMANDS = {"go": ["go", "version"]}
 VERSION_PACKAGES = {
     "asio": "libasio-dev",
-    "fiber": "libboost-fiber-dev",
+    "boost_fiber": "libboost-fiber-dev",
     "tbb": "libtbb-dev",
     "tokio": "librust-tokio-dev",
 }
@@ -90,18 +90,30 @@ class Variant:
         return measured
 
 
-def build_peer(name, directory, out):
+def build_peer(name, out, compiler):
     """The Variant and nothing, or nothing and what is lacking; raises RuntimeError if the build fails."""
+    out = out.resolve()
     out.mkdir(parents=True, exist_ok=True)
-    build = subprocess.run(
-        [directory / "build.sh", out.resolve()], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
-    )
-    (out / "build.log").write_text(build.stdout)
-    if build.returncode == NO_TOOLCHAIN:
-        return None, build.stdout.strip().rpartition("\n")[2] or "its toolchain is not there"
-    if build.returncode != 0:
-        raise RuntimeError(build.stdout.strip())
-    return Variant(name, [str(out.resolve() / name)]), None
+    program, stamp = out / name, out / "built-with"
+    if not is_up_to_date(program, PEERS / name) or stamp.read_text() != compiler:
+        program.unlink(missing_ok=True)
+        stamp.write_text(compiler)
+        build = subprocess.run(
+            [PEERS / name / "build.sh", out], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+        )
+        if build.returncode == NO_TOOLCHAIN:
+            return None, build.stdout.strip().rpartition("\n")[2].removeprefix(f"{name}: ")
+        if build.returncode != 0:
+            raise RuntimeError(build.stdout.strip())
+    return Variant(name, [str(program)]), None
+
+
+def is_up_to_date(program, sources):
+    """Whether a program is younger than what it is made of, and what all rivals have in common."""
+    if not program.exists():
+        return False
+    files = [*sources.rglob("*"), *(file for file in PEERS.glob("*") if file.is_file())]
+    return program.stat().st_mtime > max(file.stat().st_mtime for file in files)
 
 
 def version_of(peer):
@@ -495,7 +507,7 @@ def main(own_words, words):
     for name in options.peers:
         progress.now(f"building {name}")
         try:
-            rival, why = build_peer(name, PEERS / name, options.build / "peers" / name)
+            rival, why = build_peer(name, options.build / "peers" / name, options.compiler)
         except (RuntimeError, OSError, subprocess.CalledProcessError) as failure:
             progress.say(f"{name} can not be built: {failure}")
             results.failures.append(f"{name} can not be built")
