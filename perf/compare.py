@@ -90,6 +90,11 @@ class Variant:
         return measured
 
 
+def leat_of(build, name):
+    """The programs of one build directory."""
+    return Variant(name, sorted(str(program) for program in (build / "perf").glob("perf_*") if program.is_file()))
+
+
 def build_peer(name, out, compiler):
     """The Variant and nothing, or nothing and what is lacking; raises RuntimeError if the build fails."""
     out = out.resolve()
@@ -218,7 +223,7 @@ class Results:
 
     def best_peer(self, key):
         """The fastest rival's samples, or None."""
-        peers = [samples for name, samples in self.cells[key].items() if name != "leat"]
+        peers = [samples for name, samples in self.cells[key].items() if not is_leat(name)]
         if not peers:
             return None
         choose = max if more_is_better(peers[0].unit) else min
@@ -251,6 +256,11 @@ class Results:
         return [
             samples.as_json(self.ratio(key, name)) for key, cell in self.cells.items() for name, samples in cell.items()
         ]
+
+
+def is_leat(variant):
+    """Built by one compiler or the other."""
+    return variant.startswith("leat")
 
 
 def more_is_better(unit):
@@ -336,6 +346,7 @@ def header(options, peers, lacking):
         "load": " ".join(f"{load:.2f}" for load in os.getloadavg()),
         "compiler": compiler,
         "options": options.build_options,
+        "beside": output_of(*shlex.split(options.beside), "--version") if options.beside else None,
         "leat": output_of("git", "describe", "--always", "--dirty", "--tags"),
         "peers": {peer: version_of(peer) for peer in peers},
         "lacking": lacking,
@@ -348,6 +359,8 @@ def header(options, peers, lacking):
 def print_header(about):
     print(f"machine    {about['machine']}; load before the start {about['load']}")
     print(f"compiler   {about['compiler']}; {about['options']}")
+    if about["beside"]:
+        print(f"beside     {about['beside']}")
     print(f"leat       {about['leat']}")
     for peer, version in about["peers"].items():
         print(f"{peer:<10} {version}".rstrip())
@@ -360,7 +373,7 @@ def print_header(about):
 
 
 def print_table(results, peers):
-    """A line per row and number of workers, worst ratio first."""
+    """A line per row and number of workers, worst ratio first. `peers`: whoever has a column besides leat."""
     titles = ["row", "workers", "unit", "leat", "mad", "allocs"] + peers + ["leat/best"]
     lines = []
     for key in results.worst_first():
@@ -465,8 +478,10 @@ def parse(words):
     parser.add_argument("--quick", action="store_true", help="a thousandth of the work, to see that all is well")
     parser.add_argument("--json", metavar="FILE", type=Path, help="write all figures")
     parser.add_argument("--svg", metavar="FILE", type=Path, help="draw the chart")
+    parser.add_argument("--beside", metavar="COMPILER", help="also leat as built by this one, which counts for nothing")
     # What ./dev tells. Without --build the options are looked at, and that is all.
     parser.add_argument("--build", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--beside-build", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--directory", type=Path, default=Path(), help=argparse.SUPPRESS)
     parser.add_argument("--compiler", default="", help=argparse.SUPPRESS)
     parser.add_argument("--build-options", default="", help=argparse.SUPPRESS)
@@ -496,7 +511,8 @@ def main(own_words, words):
     if options.build is None:
         return 0
     progress = Progress()
-    leat = Variant("leat", sorted(str(program) for program in (options.build / "perf").glob("perf_*") if program.is_file()))
+    leat = leat_of(options.build, "leat")
+    others = [leat_of(options.beside_build, f"leat {options.beside}")] if options.beside_build else []
     rows = [row for row in leat.program_of if options.filter.search(row)]
     if not rows:
         progress.say("no row has such a name; there are: " + " ".join(leat.program_of))
@@ -518,14 +534,14 @@ def main(own_words, words):
             rivals.append(rival)
     about = header(options, [rival.name for rival in rivals], lacking)
     try:
-        run_all(rows, [leat] + rivals, options.workers, options.repeat, options.quick, progress, results)
+        run_all(rows, [leat] + others + rivals, options.workers, options.repeat, options.quick, progress, results)
     except KeyboardInterrupt:
         progress.say("interrupted; this is what there is")
         results.failures.append("interrupted")
     progress.clear()
 
     print_header(about)
-    print_table(results, [rival.name for rival in rivals])
+    print_table(results, [other.name for other in others + rivals])
     print_growth(results)
     if options.json:
         path = options.directory / options.json
