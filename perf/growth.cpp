@@ -162,7 +162,7 @@ void add(std::vector<perf::row>& rows, const std::string& what, const std::strin
     for (std::int64_t items = 1000; items <= most; items *= 10)
         rows.emplace_back(
             "growth." + what + '.' + std::to_string(items), unit,
-            [=](perf::repetition& rep) { return measure(rep, items); }, perf::start::cold);
+            [=](perf::repetition& rep) { return measure(rep, rep.amount(items, 1000)); }, perf::start::cold);
 }
 
 }  // namespace

@@ -11,8 +11,16 @@
 // with 77.
 //
 // A program is one source file. Define PERF_COUNT_ALLOCATIONS before this is included to count what goes through
-// operator new.
+// operator new; sanitizers have an operator new of their own, so nothing is counted with them.
 #pragma once
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#undef PERF_COUNT_ALLOCATIONS
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer) || __has_feature(memory_sanitizer)
+#undef PERF_COUNT_ALLOCATIONS
+#endif
+#endif
 
 #include <leat/leat.hpp>
 
