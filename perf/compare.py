@@ -127,7 +127,7 @@ def version_of(peer):
     if peer in VERSION_PACKAGES:
         package = VERSION_PACKAGES[peer]
         return output_of("dpkg-query", "-W", "-f", "${Package} ${Version}", package)
-    return ""
+    return "built by the compiler above"
 
 
 # ---- Progress ------------------------------------------------------------------------------------
