@@ -48,7 +48,7 @@ func sleepMany(r *repetition) {
 	late := make([]time.Duration, tasks)
 	durations := make([]time.Duration, tasks)
 	for i := range durations {
-		durations[i] = time.Duration(1+random.Intn(1000)) * time.Millisecond
+		durations[i] = time.Millisecond + time.Duration(random.Intn(999_001))*time.Microsecond
 	}
 	var awake atomic.Int64
 	before := processorTime()
