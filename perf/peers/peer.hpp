@@ -22,6 +22,7 @@
 #include <string_view>
 #include <vector>
 
+#include <sched.h>
 #include <unistd.h>
 
 namespace peer {
@@ -50,6 +51,21 @@ inline std::chrono::nanoseconds processor_time()
     timespec now{};
     clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
     return std::chrono::seconds{now.tv_sec} + std::chrono::nanoseconds{now.tv_nsec};
+}
+
+/// Lets this thread, and those that it will start, run on so many processors only: for rivals whose tasks are threads.
+inline void use_processors(int wanted)
+{
+    cpu_set_t there;
+    cpu_set_t mine;
+    CPU_ZERO(&mine);
+    sched_getaffinity(0, sizeof there, &there);
+    for (int cpu = 0; cpu < CPU_SETSIZE && wanted > 0; ++cpu)
+        if (CPU_ISSET(cpu, &there)) {
+            CPU_SET(cpu, &mine);
+            --wanted;
+        }
+    sched_setaffinity(0, sizeof mine, &mine);
 }
 
 /// One run of a row's work, to warm up or to be measured.
