@@ -167,6 +167,7 @@ void pass(repetition& rep, std::int64_t full, std::ptrdiff_t capacity, int produ
     tbb::concurrent_bounded_queue<std::int64_t> through;
     through.set_capacity(capacity);
     std::atomic<std::int64_t> sum = 0;
+    peer::use_processors(rep.workers());
     rep.start();
     {
         std::vector<std::jthread> consuming, producing;
@@ -324,7 +325,6 @@ int main(int argc, char** argv)
          {"fib", "ms", fib},
          {"nqueens", "ms", nqueens},
          {"chan_spsc.cap128", "ns/item", [](repetition& rep) { pass(rep, 10'000'000, 128, 1, 1); }},
-         {"chan_spsc.cap1", "ns/item", [](repetition& rep) { pass(rep, 10'000'000, 1, 1, 1); }},
          {"chan_mpmc", "ns/item", [](repetition& rep) { pass(rep, 4'000'000, 64, 4, 4); }},
          {"mutex_uncontended", "ns", mutex_uncontended},
          {"mutex_contended", "ns/op", mutex_contended},
