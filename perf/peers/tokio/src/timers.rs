@@ -1,9 +1,9 @@
 use crate::repetition::{processor_time, resident_bytes, Repetition};
-use std::future::{poll_fn, Future};
+use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 use tokio::sync::{oneshot, Notify};
 use tokio::task::{JoinHandle, JoinSet};
@@ -12,9 +12,15 @@ use tokio_util::sync::CancellationToken;
 
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// Lets a future start; a timer is armed when it is polled for the first time.
-async fn begins<F: Future>(mut future: Pin<&mut F>) -> bool {
-    poll_fn(|context| Poll::Ready(future.as_mut().poll(context).is_pending())).await
+/// Lets a future start, and tells whether it goes on; a timer is armed when it is polled for the first time.
+struct Begins<'a, F>(Pin<&'a mut F>);
+
+impl<F: Future> Future for Begins<'_, F> {
+    type Output = bool;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<bool> {
+        Poll::Ready(self.0.as_mut().poll(context).is_pending())
+    }
 }
 
 pub async fn churn_ctx(mut r: Repetition) -> Repetition {
@@ -25,7 +31,7 @@ pub async fn churn_ctx(mut r: Repetition) -> Repetition {
         let token = CancellationToken::new();
         let limited = timeout(HOUR, token.cancelled());
         tokio::pin!(limited);
-        if begins(limited.as_mut()).await {
+        if Begins(limited.as_mut()).await {
             token.cancel();
             if limited.await.is_ok() {
                 ended += 1;
@@ -44,7 +50,7 @@ pub async fn churn_timer(mut r: Repetition) -> Repetition {
     for _ in 0..times {
         let timer = sleep(HOUR);
         tokio::pin!(timer);
-        if begins(timer).await {
+        if Begins(timer).await {
             stopped += 1;
         }
     }
