@@ -23,16 +23,22 @@ struct Row {
     work: Work,
     /// A row that measures memory, or the time that nothing takes, is not warmed up.
     cold: bool,
+    /// Without timers, yielding is cheaper.
+    timers: bool,
 }
 
 macro_rules! row {
     ($name:expr, $unit:expr, $work:path $(, $argument:expr)*) => {
-        Row { name: $name, unit: $unit, work: |r| Box::pin($work(r $(, $argument)*)), cold: false }
+        Row { name: $name, unit: $unit, work: |r| Box::pin($work(r $(, $argument)*)), cold: false, timers: false }
     };
 }
 
 fn cold(row: Row) -> Row {
     Row { cold: true, ..row }
+}
+
+fn with_timers(row: Row) -> Row {
+    Row { timers: true, ..row }
 }
 
 fn rows() -> Vec<Row> {
@@ -55,22 +61,22 @@ fn rows() -> Vec<Row> {
         row!("rw_mixed", "ns/op", locks::rw_mixed),
         row!("semaphore", "ns/op", locks::semaphore),
         row!("once", "ns/op", locks::once),
-        row!("timer_churn.ctx", "ns", timers::churn_ctx),
-        row!("timer_churn.timer", "ns", timers::churn_timer),
-        cold(row!("sleep_many", "CPU ms", timers::sleep_many)),
-        row!("ctx_cancel", "ns/task", timers::ctx_cancel),
+        with_timers(row!("timer_churn.ctx", "ns", timers::churn_ctx)),
+        with_timers(row!("timer_churn.timer", "ns", timers::churn_timer)),
+        with_timers(cold(row!("sleep_many", "CPU ms", timers::sleep_many))),
+        with_timers(row!("ctx_cancel", "ns/task", timers::ctx_cancel)),
         row!("skynet_chan", "ms", tasks::skynet_chan),
         row!("skynet_join", "ms", tasks::skynet_join),
         row!("fib", "ms", tasks::fib),
         row!("nqueens", "ms", tasks::nqueens),
-        cold(row!("mem_parked", "B/task", timers::mem_parked)),
+        with_timers(cold(row!("mem_parked", "B/task", timers::mem_parked))),
         row!("pipeline_5", "ns/item", channels::pipeline_5),
         row!("fan_out_in_8", "ns/item", channels::fan_out_in_8),
         row!("prime_sieve", "ms", channels::prime_sieve),
         row!("errgroup", "µs/round", timers::errgroup),
         row!("ratelimit_allow", "ns", locks::ratelimit_allow),
         row!("broker_fanout", "ns/delivery", channels::broker_fanout),
-        cold(row!("idle", "CPU ms", timers::idle)),
+        with_timers(cold(row!("idle", "CPU ms", timers::idle))),
     ]
 }
 
@@ -104,11 +110,12 @@ fn main() {
         Some(row) => row,
         None => std::process::exit(77),
     };
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(workers)
-        .enable_time()
-        .build()
-        .expect("a runtime");
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    builder.worker_threads(workers);
+    if row.timers {
+        builder.enable_time();
+    }
+    let runtime = builder.build().expect("a runtime");
     // What block_on() runs itself is none of the workers' tasks; so the work is spawned.
     let run = |repetition| {
         runtime
