@@ -94,15 +94,35 @@ void join_scope::give_place_back() noexcept
     wakes.flush(current_turn());
 }
 
+void join_scope::count_started(joinable_root& child) noexcept
+{
+    std::lock_guard hold{lock_};
+    ++live_;
+    if (policy_ != scope_policy::race && child.index == 0)
+        child.index = ++started_;
+}
+
 void join_scope::start(joinable_root& child, turn* by, bool with_handle) noexcept
 {
-    {
-        std::lock_guard hold{lock_};
-        ++live_;
-        if (policy_ != scope_policy::race && child.index == 0)
-            child.index = ++started_;
-    }
+    count_started(child);
     child.launch(by, with_handle);
+}
+
+void join_scope::fork(joinable_root& child, turn* by) noexcept
+{
+    count_started(child);
+    child.announce(by);
+    child.queued = std::exchange(forked_, &child);
+}
+
+void join_scope::launch_forked() noexcept
+{
+    turn* const by = owner_.now;
+    while (forked_ != nullptr) {
+        auto& child = static_cast<joinable_root&>(*forked_);
+        forked_ = child.queued;
+        child.fork(by);
+    }
 }
 
 void join_scope::body_failed(std::exception_ptr thrown) noexcept

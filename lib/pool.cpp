@@ -124,6 +124,14 @@ void pool::ready_later(task_root& root, turn* by) noexcept
         inject(root);
 }
 
+void pool::fork(task_root& root, turn* by) noexcept
+{
+    if (worker* const w = worker_of(by))
+        w->make_forked(root);
+    else
+        inject(root);
+}
+
 void pool::inject(task_root& root) noexcept
 {
     callers_outside_.fetch_add(1, std::memory_order_acquire);
@@ -191,7 +199,8 @@ bool pool::any_queue_filled() const noexcept
 {
     if (!injected_.empty())
         return true;
-    return std::any_of(workers_.begin(), workers_.end(), [](const auto& w) { return !w->queue_.empty(); });
+    return std::any_of(workers_.begin(), workers_.end(),
+                       [](const auto& w) { return !w->queue_.empty() || !w->forks_.empty(); });
 }
 
 std::int64_t pool::earliest_deadline() const noexcept
@@ -538,6 +547,8 @@ void pool::destroy_left() noexcept
             for (std::atomic<task_root*>& place : each->batch_)
                 if (task_root* const root = place.exchange(nullptr))
                     left.push_back(root);
+            while (task_root* const root = each->forks_.pop())
+                left.push_back(root);
             drain([&](task_root** into) { return each->queue_.take(into, 64); });
         }
         drain([&](task_root** into) { return injected_.take(into, 64); });
@@ -611,7 +622,7 @@ runtime_metrics pool::metrics()
         all.turns += each->turns_.load(std::memory_order_relaxed);
         all.steals += each->steals_.load(std::memory_order_relaxed);
         all.sleeps += each->sleeps_.load(std::memory_order_relaxed);
-        all.queued += each->queue_.length();
+        all.queued += each->queue_.length() + each->forks_.length();
     }
     all.queued += injected_.length();
     all.armed_timers = armed_timers();

@@ -1,11 +1,12 @@
 // The work-stealing pool.
 //
-// Each worker has a slot for the task it has just made ready (so that a hand-over stays on its core), a batch
-// that it has taken from its queue and is working off, and the queue itself, which others steal from; from the
-// slot and the batch they steal only when the worker is stuck in a turn. What
-// comes from elsewhere goes through the injection queue. A worker runs its slot first, but only so many times
-// in a row; then its batch and its queue; every so many turns it looks at the injection queue, its timers and
-// the reactor, so that none of them starves.
+// Each worker has a slot for the task it has just made ready (so that a hand-over stays on its core), a stack of
+// what its tasks have forked (when_all() and its kin), to unfold depth first, a batch that it has taken from its
+// queue and is working off, and the queue itself. Others steal from the stack and the queue; from the slot and the
+// batch only when the worker is stuck in a turn. What comes from elsewhere goes through the injection queue. A
+// worker runs its slot first, but only so many times in a row; then the stack; then its batch and its queue; every
+// so many turns it looks at the injection queue, its timers and the reactor, and passes over the stack, so that
+// none of them starves.
 //
 // Sleeping and waking. A worker that finds nothing becomes a searcher (at most half of them are), and then
 // goes to sleep like this:
@@ -46,6 +47,7 @@
 #include <leat/runtime.hpp>
 
 #include "blocking_pool.hpp"
+#include "fork_stack.hpp"
 #include "injection_queue.hpp"
 #include "parker.hpp"
 #include "reactor.hpp"
@@ -87,11 +89,13 @@ public:
 
     void make_next(task_root& root) noexcept;
     void make_last(task_root& root) noexcept;
+    void make_forked(task_root& root) noexcept;
 
     pool& pool_;
     const std::size_t index_;
     timer_shard& timers_;
     run_queue queue_;
+    fork_stack forks_;
     std::thread thread_;
 
     // Written by the worker, read by others for metrics and the end.
@@ -171,6 +175,7 @@ public:
 
     void ready(task_root& root, turn* by) noexcept override;
     void ready_later(task_root& root, turn* by) noexcept override;
+    void fork(task_root& root, turn* by) noexcept override;
     void task_created(turn* by) noexcept override;
     void task_ended(turn* by) noexcept override;
     std::int64_t now() noexcept override;

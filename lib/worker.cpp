@@ -114,13 +114,23 @@ void worker::make_last(task_root& picked) noexcept
     pool_.notify_local();
 }
 
+void worker::make_forked(task_root& picked) noexcept
+{
+    if (!forks_.push(picked))
+        make_last(picked);
+    else
+        pool_.notify_local();
+}
+
 task_root* worker::next_local() noexcept
 {
+    bool others_first = false;
     if (--looks_in_ == 0) [[unlikely]] {
         looks_in_ = turns_between_looks;
         look_around(false);
         if (task_root* const picked = take_injected())
             return picked;
+        others_first = true;
     }
     if (task_root* const next = take_from(slot_)) {
         if (++slot_streak_ <= slot_streak_limit)
@@ -128,6 +138,9 @@ task_root* worker::next_local() noexcept
         make_last(*next);
     }
     slot_streak_ = 0;
+    if (!others_first)
+        if (task_root* const picked = forks_.pop())
+            return picked;
     while (batch_at_ != batch_end_)
         if (task_root* const picked = take_from(batch_[batch_at_++]))
             return picked;
@@ -137,7 +150,7 @@ task_root* worker::next_local() noexcept
     std::array<task_root*, batch_size> taken;
     const std::uint32_t count = queue_.take(taken.data(), others_idle ? 1 : batch_size);
     if (count == 0)
-        return nullptr;
+        return others_first ? forks_.pop() : nullptr;
     batch_at_ = 1;
     batch_end_ = count;
     for (std::uint32_t i = 1; i < count; ++i)
@@ -147,7 +160,7 @@ task_root* worker::next_local() noexcept
 
 bool worker::has_ready() const noexcept
 {
-    return slot_.load(std::memory_order_relaxed) != nullptr || !queue_.empty() ||
+    return slot_.load(std::memory_order_relaxed) != nullptr || !queue_.empty() || !forks_.empty() ||
            std::any_of(batch_.begin(), batch_.end(), [](const std::atomic<task_root*>& place) {
                return place.load(std::memory_order_relaxed) != nullptr;
            });
@@ -232,6 +245,10 @@ task_root* worker::steal() noexcept
         worker& victim = *pool_.workers_[(start + i) % count];
         if (&victim == this)
             continue;
+        if (task_root* const forked = victim.forks_.steal()) {
+            add(steals_);
+            return forked;
+        }
         const std::uint32_t taken = victim.queue_.steal(loot.data(), static_cast<std::uint32_t>(loot.size()));
         if (taken == 0)
             continue;

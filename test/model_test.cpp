@@ -42,6 +42,7 @@
 #include "timer_wheel.cpp"
 #include "timers.cpp"
 
+#include "fork_stack.hpp"
 #include "injection_queue.hpp"
 #include "run_queue.hpp"
 
@@ -814,6 +815,39 @@ MODEL_TEST(
             for (const int times : taken)
                 check(times == 1, "a task was lost or taken twice");
             check(queue.empty(), "the queue is not empty");
+        }));
+    }
+}
+
+MODEL_TEST(
+    "fork stack: an owner that pushes and pops, two thieves, counters about to wrap: each task is taken once")
+{
+    for (const std::uint32_t start : {0U, 0xfffffffeU}) {
+        explorer e{{.preemptions = some_preemptions}};
+        must_pass(e.explore([start](explorer& run) {
+            fork_stack_of<2> stack{start};
+            root_names tasks(4);
+            int taken[4] = {};
+            const auto count = [&](task_root* root) {
+                if (root != nullptr)
+                    ++taken[tasks.index_of(root)];
+            };
+            run.thread([&] {
+                for (std::size_t i = 0; i < 4; ++i) {
+                    if (!stack.push(tasks[i]))
+                        ++taken[i];
+                    if (i % 2 == 1)
+                        count(stack.pop());
+                }
+                count(stack.pop());
+            });
+            for (int thief = 0; thief < 2; ++thief)
+                run.thread([&] { count(stack.steal()); });
+            run.run();
+            while (!stack.empty())
+                count(stack.pop());
+            for (const int times : taken)
+                check(times == 1, "a task was lost or taken twice");
         }));
     }
 }

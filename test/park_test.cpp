@@ -7,6 +7,7 @@
 
 #include <leat/detail/park.hpp>
 
+#include "fork_stack.hpp"
 #include "injection_queue.hpp"
 #include "run_queue.hpp"
 
@@ -277,6 +278,66 @@ TEST_CASE_TEMPLATE("run queue: an owner and thieves: every task is taken exactly
     for (std::thread& each : threads)
         each.join();
     CHECK(queue->empty());
+    CHECK(std::all_of(taken.begin(), taken.end(), [](const auto& times) { return times.load() == 1; }));
+}
+
+TEST_CASE_TEMPLATE(
+    "fork stack: its owner takes the youngest, a thief the oldest, also where counters wrap around",
+    stack_type, fork_stack_of<1>, fork_stack_of<4>, fork_stack)
+{
+    for (const std::uint32_t start : {0U, 0xffffffffU - stack_type::size, 0xffffffffU, 0x7fffffffU}) {
+        const auto stack = std::make_unique<stack_type>(start);
+        root_names tasks(stack_type::size + 1);
+        for (int round = 0; round < 3; ++round) {
+            CHECK(stack->empty());
+            CHECK(stack->pop() == nullptr);
+            CHECK(stack->steal() == nullptr);
+            for (std::size_t i = 0; i < stack_type::size; ++i)
+                CHECK(stack->push(tasks[i]));
+            CHECK_FALSE(stack->push(tasks[stack_type::size]));
+            CHECK(stack->length() == stack_type::size);
+            std::size_t first = 0;
+            std::size_t last = stack_type::size;
+            while (first != last) {
+                CHECK(stack->pop() == &tasks[--last]);
+                if (first != last)
+                    CHECK(stack->steal() == &tasks[first++]);
+            }
+        }
+    }
+}
+
+TEST_CASE_TEMPLATE("fork stack: an owner and thieves: every task is taken exactly once", stack_type,
+                   fork_stack_of<4>, fork_stack)
+{
+    constexpr int thieves = 2;
+    const auto total = static_cast<std::size_t>(test::rounds(300'000));
+    const auto stack = std::make_unique<stack_type>(0xffffff00U);
+    root_names tasks(total);
+    std::vector<std::atomic<unsigned char>> taken(total);
+    std::atomic<bool> over{false};
+    const auto note = [&](const task_root* root) {
+        if (root != nullptr)
+            taken[tasks.index_of(root)].fetch_add(1);
+    };
+    std::vector<std::thread> threads;
+    for (int i = 0; i < thieves; ++i)
+        threads.emplace_back([&] {
+            while (!over.load())
+                note(stack->steal());
+        });
+    std::minstd_rand random{7};
+    for (std::size_t i = 0; i < total; ++i) {
+        while (!stack->push(tasks[i]))
+            note(stack->pop());
+        for (auto pops = random() % 4; pops > 1; --pops)
+            note(stack->pop());
+    }
+    while (!stack->empty())
+        note(stack->pop());
+    over.store(true);
+    for (std::thread& each : threads)
+        each.join();
     CHECK(std::all_of(taken.begin(), taken.end(), [](const auto& times) { return times.load() == 1; }));
 }
 

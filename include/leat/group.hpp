@@ -365,7 +365,7 @@ void start_into(join_scope& scope, task_root& owner, task<T>& what, outcome<T>& 
         child->into = &slot;
         child->index = static_cast<std::uint32_t>(index);
         static_cast<void>(scope.try_take_place());
-        scope.start(*child, owner.now, false);
+        scope.fork(*child, owner.now);
     } catch (...) {
         what.discard();
         slot.fail(std::current_exception());

@@ -99,6 +99,7 @@ public:
     /// The two halves of launching without a handle.
     void announce(turn* by) noexcept;
     void queue(turn* by) noexcept;
+    void fork(turn* by) noexcept;
 
     void cancel() noexcept;
     void drop_handle() noexcept;

@@ -54,6 +54,8 @@ public:
     void give_place_back() noexcept;
     /// Starts a child for which a place has been taken.
     void start(joinable_root& child, turn* by, bool with_handle) noexcept;
+    /// The same for a child that the owner will wait for at once. It starts when join() is called.
+    void fork(joinable_root& child, turn* by) noexcept;
 
     /// The owner's own part has failed; also ends the others, unless failures are collected.
     void body_failed(std::exception_ptr thrown) noexcept;
@@ -113,6 +115,7 @@ public:
     };
     join_operation join() noexcept
     {
+        launch_forked();
         return join_operation{*this};
     }
 
@@ -156,12 +159,16 @@ public:
 
 private:
     bool take_place_locked() noexcept;
+    void count_started(joinable_root& child) noexcept;
+    void launch_forked() noexcept;
     void keep_failure(std::uint32_t index, const std::exception_ptr& thrown) noexcept;
 
     struct failure {
         std::uint32_t index;
         std::exception_ptr thrown;
     };
+
+    task_root* forked_ = nullptr;  ///< the owner's: the last first, so that the first becomes the next to run
 
     mutable spinlock lock_;
     waiter_list owner_waits_;

@@ -523,6 +523,12 @@ public:
     virtual void ready(task_root& root, turn* by) noexcept = 0;
     /// Makes a task runnable, behind those that already are.
     virtual void ready_later(task_root& root, turn* by) noexcept = 0;
+    /// Makes a task runnable that the running one will wait for: before everything else, the last to be forked
+    /// first, if that is possible.
+    virtual void fork(task_root& root, turn* by) noexcept
+    {
+        ready_later(root, by);
+    }
     /// A task now exists, which will be made runnable once.
     virtual void task_created(turn* by) noexcept = 0;
     /// A task has ended.
