@@ -22,6 +22,9 @@ bool reactor::wait(std::int64_t nanoseconds)
 {
     // Without work the context would not wait; but a thread that is no worker may start some.
     const auto work = asio::make_work_guard(io_);
+    // The guard of the last time has stopped the context when it went.
+    if (io_.stopped())
+        io_.restart();
     const std::size_t ran =
         nanoseconds < 0 ? io_.run_one() : io_.run_one_for(std::chrono::nanoseconds{nanoseconds});
     if (io_.stopped())

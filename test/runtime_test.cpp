@@ -10,6 +10,7 @@
 #include <chrono>
 #include <csignal>
 #include <cstdlib>
+#include <ctime>
 #include <ostream>
 #include <stdexcept>
 #include <string>
@@ -840,18 +841,20 @@ TEST_CASE("runtime: destroyed in a task or a blocking call of its own it says so
 
 TEST_CASE("runtime: one that nobody needs goes to sleep and stays asleep")
 {
-    leat::runtime pool{{.workers = 4}};
-    leat::channel<int> never;
-    pool.spawn([&]() -> task<> { static_cast<void>(co_await never.recv()); }).detach();
-    std::thread waiting{[&] {
-        pool.block_on([&]() -> task<> {
-            // Something is pending all the time, so no deadlock is to be looked for.
-            co_await leat::sleep_for(300ms);
-        });
-    }};
-    waiting.join();
-    // Workers that got up every millisecond, or to look for deadlocks, would have come to hundreds.
-    CHECK(pool.metrics().sleeps < 60);
+    for (const int workers : {1, 4}) {
+        leat::runtime pool{{.workers = workers}};
+        leat::channel<int> never;
+        pool.spawn([&]() -> task<> { static_cast<void>(co_await never.recv()); }).detach();
+        // Without a timer, and with one: then no deadlock is to be looked for.
+        std::thread waiting{[&] { pool.block_on([]() -> task<> { co_await leat::sleep_for(200ms); }); }};
+        const std::clock_t before = std::clock();
+        std::this_thread::sleep_for(100ms);
+        waiting.join();
+        std::this_thread::sleep_for(200ms);
+        // Workers that got up every millisecond, or to look for deadlocks, would have come to hundreds.
+        CHECK(pool.metrics().sleeps < 60);
+        CHECK(std::clock() - before < CLOCKS_PER_SEC / 10);
+    }
 }
 
 TEST_CASE("runtime: detection can be turned off")
