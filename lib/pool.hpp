@@ -20,8 +20,8 @@
 // more. The list of sleepers is under idle_lock_; who takes a worker off the list owes it a wake-up, and has
 // made it a searcher already.
 //
-// One of the sleepers waits in the reactor, for the earliest of all deadlines; the others wait on a futex, for
-// their own earliest. Both are woken through worker::wake().
+// One of the sleepers waits in the reactor, the others wait on a futex, each until the first of its own timers is
+// due. Both are woken through worker::wake().
 //
 // The watch. A worker that leaves the reactor with work wakes nobody to take its place, because mostly it is back
 // before a thread could have been woken; nor does one that fills its slot. If its turn is a long one, though, I/O,
@@ -153,6 +153,8 @@ private:
     std::uint32_t looks_in_ = turns_between_looks;
     std::int64_t polled_at_ = 0;
     bool searching_ = false;
+    int search_rounds_ = 8;
+    bool expiring_ = false;  ///< it runs timers
 
     // The task that runs, for reports: valid if turns_ is the same before and after a look.
     std::atomic<std::uint64_t> shown_id_{0};

@@ -15,12 +15,18 @@ namespace {
 
 using namespace std::chrono_literals;
 
-/// How long a searching worker goes on before it sleeps, in looks at everybody's queue.
-constexpr int search_rounds = 24;
+/// How long a searching worker goes on before it sleeps, in looks at everybody's queue: longer if it has been
+/// successful lately.
+constexpr int fewest_rounds = 1;
+constexpr int most_rounds = 24;
 constexpr int pauses_between_rounds = 32;
 
 /// The reactor is not asked more often than this while there is other work.
 constexpr std::int64_t reactor_interval = 50'000;
+
+/// So many tasks that have slept are woken by one worker: to wake another for them costs more than they mostly do,
+/// and happens every tick. If one of them takes long, the watch helps.
+constexpr std::uint32_t few_expired = 16;
 
 /// While somebody works, whoever is on watch looks this often whether he is stuck in a long turn.
 constexpr std::int64_t watch_interval = 1'000'000;
@@ -111,7 +117,8 @@ void worker::make_last(task_root& picked) noexcept
         over[count++] = &picked;
         pool_.injected_.push(over.data(), count);
     }
-    pool_.notify_local();
+    if (!expiring_ || queue_.length() > few_expired)
+        pool_.notify_local();
 }
 
 void worker::make_forked(task_root& picked) noexcept
@@ -185,8 +192,11 @@ bool worker::look_around(bool at_reactor) noexcept
 {
     bool found = false;
     const std::int64_t at = pool_.now();
-    if (timers_.earliest_hint() <= at)
+    if (timers_.earliest_hint() <= at) {
+        expiring_ = true;
         found = timers_.run(at, this) != 0;
+        expiring_ = false;
+    }
     if ((at_reactor || at - polled_at_ >= reactor_interval) && pool_.reactor_.try_take_role()) {
         polled_at_ = at;
         try {
@@ -216,16 +226,20 @@ task_root* worker::find_work() noexcept
         searching_ = true;
         pool_.searching_.fetch_add(1, std::memory_order_seq_cst);
     }
-    for (int round = 0; round < search_rounds; ++round) {
-        if (task_root* const picked = steal())
+    for (int round = 0; round < search_rounds_; ++round) {
+        task_root* picked = steal();
+        if (picked == nullptr)
+            picked = take_injected();
+        if (picked != nullptr) {
+            search_rounds_ = std::min(2 * search_rounds_, most_rounds);
             return picked;
-        if (task_root* const picked = take_injected())
-            return picked;
+        }
         if (slot_.load(std::memory_order_relaxed) != nullptr || pool_.ending_.load(std::memory_order_relaxed))
             return next_local();
         for (int i = 0; i < pauses_between_rounds; ++i)
             pause_core();
     }
+    search_rounds_ = std::max(search_rounds_ / 2, fewest_rounds);
     // What those have who are busy with long turns.
     if (task_root* const picked = rob_stuck())
         return picked;
@@ -368,7 +382,7 @@ void worker::sleep_on_futex(bool on_watch) noexcept
     }
 }
 
-/// Until woken, or any timer is due, or there was I/O, or somebody needs help.
+/// Until woken, or its own timers are due, or there was I/O, or somebody needs help.
 void worker::sleep_in_reactor() noexcept
 {
     bool rested = false;
@@ -383,7 +397,7 @@ void worker::sleep_in_reactor() noexcept
                 span = short_rest;
             else if (!pool_.sleep_deeply(*this))
                 continue;
-            if (!sleep_span(span, pool_.earliest_deadline()))
+            if (!sleep_span(span, timers_.earliest_hint()))
                 break;
             if (pool_.reactor_.wait(span)) {
                 pool_.reactor_.poll();
