@@ -386,8 +386,13 @@ bool world::script::next()
 std::string world::script::describe() const
 {
     std::string text;
-    for (const choice& each : choices_)
-        text += (text.empty() ? "" : " ") + std::to_string(each.taken) + "/" + std::to_string(each.bound);
+    for (const choice& each : choices_) {
+        if (!text.empty())
+            text += ' ';
+        text += std::to_string(each.taken);
+        text += '/';
+        text += std::to_string(each.bound);
+    }
     return text;
 }
 
