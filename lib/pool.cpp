@@ -30,6 +30,8 @@ runtime_options checked(runtime_options options)
             "leat: runtime_options::blocking_threads is at least one, or blocking() would never run"};
     if (options.grace < std::chrono::nanoseconds::zero())
         throw usage_error{"leat: runtime_options::grace is a span of time, and not negative"};
+    if (options.long_turn < std::chrono::nanoseconds::zero())
+        throw usage_error{"leat: runtime_options::long_turn is a span of time, or zero; it is not negative"};
     return options;
 }
 
@@ -326,25 +328,31 @@ void pool::unhandled(task_root& root, std::exception_ptr thrown) noexcept
     std::terminate();
 }
 
+/// False if the worker runs nothing, or has gone on to something else meanwhile.
+bool pool::describe_running(const worker& of, inspect::task_info& info) const
+{
+    const std::uint64_t turns = of.turns_.load(std::memory_order_acquire);
+    info.id = of.shown_id_.load(std::memory_order_acquire);
+#if LEAT_REGISTRY
+    if constexpr (worker::shows_places) {
+        const auto place = of.shown_place_.load(std::memory_order_acquire);
+        info.spawned_at = {place.function(), place.file(), place.line()};
+    }
+#endif
+    {
+        std::lock_guard hold{of.shown_lock_};
+        info.name.assign(of.shown_name_.data(), of.shown_name_length_);
+    }
+    info.running = true;
+    return info.id != 0 && of.turns_.load(std::memory_order_acquire) == turns &&
+           of.shown_id_.load(std::memory_order_acquire) == info.id;
+}
+
 void pool::add_running(std::vector<inspect::task_info>& all)
 {
     for (const auto& each : workers_) {
         inspect::task_info info;
-        const std::uint64_t turns = each->turns_.load(std::memory_order_acquire);
-        info.id = each->shown_id_.load(std::memory_order_acquire);
-#if LEAT_REGISTRY
-        if constexpr (worker::shows_places) {
-            const auto place = each->shown_place_.load(std::memory_order_acquire);
-            info.spawned_at = {place.function(), place.file(), place.line()};
-        }
-#endif
-        {
-            std::lock_guard hold{each->shown_lock_};
-            info.name.assign(each->shown_name_.data(), each->shown_name_length_);
-        }
-        info.running = true;
-        if (info.id == 0 || each->turns_.load(std::memory_order_acquire) != turns ||
-            each->shown_id_.load(std::memory_order_acquire) != info.id)
+        if (!describe_running(*each, info))
             continue;
         const auto known =
             std::find_if(all.begin(), all.end(), [&](const auto& it) { return it.id == info.id; });
@@ -352,6 +360,46 @@ void pool::add_running(std::vector<inspect::task_info>& all)
             all.push_back(std::move(info));
         else if (!known->parked)
             known->running = true;
+    }
+}
+
+// A turn is first seen some time after its beginning, so what is reported has lasted for at least that long.
+void pool::watch_turns(std::int64_t at) noexcept
+{
+    const std::int64_t limit = options_.long_turn.count();
+    if (limit == 0)
+        return;
+    for (const auto& each : workers_) {
+        const std::uint64_t turn = each->turns_.load(std::memory_order_relaxed);
+        if (each->shown_id_.load(std::memory_order_relaxed) == 0)
+            continue;
+        std::int64_t lasted = 0;
+        {
+            std::lock_guard hold{each->shown_lock_};
+            if (std::exchange(each->watched_turn_, turn) != turn)
+                each->watched_since_ = at;
+            lasted = at - each->watched_since_;
+            if (lasted < limit || std::exchange(each->reported_turn_, turn) == turn)
+                continue;
+        }
+        try {
+            inspect::task_info info;
+            if (!describe_running(*each, info))
+                continue;
+            std::string report = "leat: task " + std::to_string(info.id);
+            if (!info.name.empty())
+                report += " \"" + info.name + '"';
+            report += " has been running for " + std::to_string(lasted / 1'000'000) + " ms without waiting";
+            if (!info.spawned_at.function.empty())
+                report += "; spawned in " + info.spawned_at.function + " (" + info.spawned_at.file + ':' +
+                          std::to_string(info.spawned_at.line) + ')';
+            if (options_.on_long_turn)
+                options_.on_long_turn(report);
+            else
+                std::fprintf(stderr, "%s\n", report.c_str());
+        } catch (...) {
+            report_handler(std::current_exception());
+        }
     }
 }
 

@@ -160,9 +160,14 @@ private:
     std::atomic<std::uint64_t> shown_id_{0};
     std::atomic<shown_place> shown_place_{};
     bool has_shown_name_ = false;
-    spinlock shown_lock_;
+    mutable spinlock shown_lock_;
     std::array<char, 64> shown_name_{};  ///< under shown_lock_
     std::size_t shown_name_length_ = 0;  ///< under shown_lock_
+
+    // What watch_turns() has seen of its turns; under shown_lock_.
+    std::uint64_t watched_turn_ = 0;
+    std::int64_t watched_since_ = 0;
+    std::uint64_t reported_turn_ = 0;
 
     parker parker_;
     std::vector<std::uint64_t> turns_seen_;  ///< of each worker, when this one fell asleep or last looked
@@ -189,6 +194,8 @@ public:
     }
     void unhandled(task_root& root, std::exception_ptr thrown) noexcept override;
     void add_running(std::vector<inspect::task_info>& all) override;
+    /// Reports turns that have become too long. By a worker, every now and then.
+    void watch_turns(std::int64_t at) noexcept;
     std::uint32_t choose(std::uint32_t) noexcept override
     {
         return 0;
@@ -245,6 +252,7 @@ private:
     void alert_guard() noexcept;
     std::int64_t look_for_deadlock(worker& by, std::int64_t waited) noexcept;
     void report_handler(std::exception_ptr thrown) noexcept;
+    bool describe_running(const worker& of, inspect::task_info& info) const;
     bool wait_until_empty(std::chrono::nanoseconds grace) noexcept;
     void end_workers() noexcept;
     void destroy_left() noexcept;

@@ -192,6 +192,8 @@ bool worker::look_around(bool at_reactor) noexcept
 {
     bool found = false;
     const std::int64_t at = pool_.now();
+    if (!at_reactor)
+        pool_.watch_turns(at);
     if (timers_.earliest_hint() <= at) {
         expiring_ = true;
         found = timers_.run(at, this) != 0;
@@ -436,6 +438,8 @@ bool worker::sleep_span(std::int64_t& span, std::int64_t deadline) const noexcep
 /// look, keeps others waiting: tasks that it has made ready, timers of its shard, or all I/O.
 bool worker::needed_elsewhere() noexcept
 {
+    const std::int64_t at = pool_.now();
+    pool_.watch_turns(at);
     bool progress = false;
     bool kept_waiting = false;
     for (const auto& other : pool_.workers_) {
@@ -447,7 +451,7 @@ bool worker::needed_elsewhere() noexcept
     }
     // Who makes progress looks at the reactor by himself.
     return kept_waiting || (!progress && !in_reactor_ && !pool_.reactor_.attended()) ||
-           pool_.earliest_deadline() + watch_interval <= pool_.now();
+           pool_.earliest_deadline() + watch_interval <= at;
 }
 
 }  // namespace leat::detail

@@ -148,6 +148,7 @@ TEST_CASE("runtime: options that make no sense are refused")
     CHECK_THROWS_AS(leat::runtime({.workers = 5000}), leat::usage_error);
     CHECK_THROWS_AS(leat::runtime({.workers = 1, .grace = -1ns}), leat::usage_error);
     CHECK_THROWS_AS(leat::runtime({.workers = 1, .blocking_threads = 0}), leat::usage_error);
+    CHECK_THROWS_AS(leat::runtime({.workers = 1, .long_turn = -1ns}), leat::usage_error);
 }
 
 TEST_CASE("runtime: run gives the result of its task or throws what it throws")
@@ -371,6 +372,33 @@ TEST_CASE("runtime: tasks that are stuck in a turn or in a blocking call are rep
     CHECK(report.find("\"the caller\" waits for: blocking call\n") != std::string::npos);
 #else
     CHECK(report.find("\"the caller\" is parked\n") != std::string::npos);
+#endif
+}
+
+TEST_CASE("runtime: a turn that goes on for too long is reported once, by name and spawn place")
+{
+    std::atomic<int> reports{0};
+    std::string text;
+    leat::runtime_options options;
+    options.workers = 2;
+    options.long_turn = 5ms;
+    options.on_long_turn = [&](const std::string& report) {
+        text = report;
+        ++reports;
+    };
+    leat::runtime pool{options};
+    auto hog = [&]() -> task<> {
+        const auto deadline = std::chrono::steady_clock::now() + 20s;
+        while (reports == 0 && std::chrono::steady_clock::now() < deadline) {}
+        const auto again = std::chrono::steady_clock::now() + 30ms;
+        while (std::chrono::steady_clock::now() < again) {}
+        co_return;
+    };
+    pool.block_on([&]() -> task<> { co_await leat::spawn(hog, {.name = "the hog"}); });
+    CHECK(reports == 1);
+    CHECK(text.find("\"the hog\" has been running for ") != std::string::npos);
+#if LEAT_REGISTRY && defined(__cpp_lib_source_location)
+    CHECK(text.find("runtime_test.cpp:") != std::string::npos);
 #endif
 }
 

@@ -40,6 +40,12 @@ struct runtime_options {
     /// Whether run() and block_on() end with deadlock_error when no task can ever run again. Threads that are
     /// not the runtime's could still send to a channel, so nothing is reported while the process has any.
     bool detect_deadlock = true;
+    /// A turn that is longer is reported, once: its task computes, or blocks the worker, without ever waiting.
+    /// Zero: none is. Noticed by other workers, within a few milliseconds; so a single worker reports nothing.
+    std::chrono::nanoseconds long_turn{};
+    /// Told of such turns, on another worker: the task's id, name and spawn place, and how long it has been
+    /// running. The default prints it.
+    detail::callback<void(const std::string&)> on_long_turn{};
 };
 
 /// What a runtime has done and has to do. Counters are exact when it is idle, a little old otherwise.
