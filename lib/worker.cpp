@@ -139,10 +139,10 @@ task_root* worker::next_local() noexcept
             return picked;
         others_first = true;
     }
-    if (task_root* const next = take_from(slot_)) {
+    if (task_root* const picked = take_from(slot_)) {
         if (++slot_streak_ <= slot_streak_limit)
-            return next;
-        make_last(*next);
+            return picked;
+        make_last(*picked);
     }
     slot_streak_ = 0;
     if (!others_first)

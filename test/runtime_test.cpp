@@ -515,7 +515,9 @@ TEST_CASE("runtime: parents outlive children that a blocking call, or another th
                 std::this_thread::yield();
             closer = std::thread{[&, round] {
                 while (!stuck) {}
-                for (volatile std::size_t delay = round * 97 % 4000; delay != 0; delay = delay - 1) {}
+                const auto until =
+                    std::chrono::steady_clock::now() + std::chrono::nanoseconds{round * 997 % 40'000};
+                while (std::chrono::steady_clock::now() < until) {}
                 never.close();
             }};
             pool.stop();
