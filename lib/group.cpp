@@ -1,11 +1,18 @@
 #include <leat/group.hpp>
 
 #include <algorithm>
+#include <chrono>
+#include <cstdio>
 #include <mutex>
+#include <new>
+#include <thread>
 #include <utility>
+#include <vector>
 
 namespace leat::detail {
 namespace {
+
+constexpr std::chrono::seconds between_reports{5};
 
 cancellable_context scope_context(task_root& owner, const leat::context* parent)
 {
@@ -42,11 +49,35 @@ std::size_t checked_limit(std::ptrdiff_t limit)
 }
 
 join_scope::join_scope(task_root& owner, scope_policy policy, std::size_t limit, const leat::context* parent)
-    : limit_{limit}, policy_{policy}, owner_{owner}, limits_{scope_context(owner, parent)}
+    : limit_{limit}, policy_{policy}, owner_{owner}, home_{owner.sched()},
+      limits_{scope_context(owner, parent)}
 {
 }
 
-join_scope::~join_scope() = default;
+join_scope::~join_scope()
+{
+    if (live() != 0) [[unlikely]]
+        wait_for_the_absent();
+    while (failures_ != nullptr)
+        delete std::exchange(failures_, failures_->before);
+}
+
+// The owner has been destroyed, and so can neither park nor be woken; this is the thread that ends the runtime.
+void join_scope::wait_for_the_absent() noexcept
+{
+    cancel();
+    auto next_report = std::chrono::steady_clock::now() + between_reports;
+    while (const std::size_t absent = live()) {
+        std::this_thread::sleep_for(std::chrono::microseconds{50});
+        if (std::chrono::steady_clock::now() >= next_report) {
+            next_report += between_reports;
+            std::fprintf(stderr,
+                         "leat: the end of a runtime waits for %zu task(s) of a group that have moved to "
+                         "another executor\n",
+                         absent);
+        }
+    }
+}
 
 std::size_t join_scope::live() const noexcept
 {
@@ -58,7 +89,7 @@ spawn_site join_scope::site(turn* by, std::string_view name, location place,
                             const leat::context* instead) const noexcept
 {
     spawn_site site;
-    site.sched = &owner_.sched();
+    site.sched = by != nullptr ? by->sched : &home_;
     site.context = instead != nullptr ? &instead->node() : &limits_.first.node();
     site.context_outlives = instead == nullptr;
     site.scope = const_cast<join_scope*>(this);
@@ -129,10 +160,12 @@ void join_scope::body_failed(std::exception_ptr thrown) noexcept
 {
     // A body that was told to end has failed only if nobody else has.
     const bool stopped = context().cancelled() && is_stop(thrown);
+    const bool collected = policy_ == scope_policy::collect_all && !stopped;
+    failure* const made = collected ? make_failure(0, thrown) : nullptr;
     {
         std::lock_guard hold{lock_};
-        if (policy_ == scope_policy::collect_all && !stopped)
-            keep_failure(0, thrown);
+        if (collected)
+            keep_failure(made, thrown);
         else if (policy_ != scope_policy::race ? !first_ : !std::exchange(decided_, true))
             first_ = thrown;
     }
@@ -140,25 +173,33 @@ void join_scope::body_failed(std::exception_ptr thrown) noexcept
         cancel(std::move(thrown));
 }
 
-void join_scope::keep_failure(std::uint32_t index, const std::exception_ptr& thrown) noexcept
+join_scope::failure* join_scope::make_failure(std::uint32_t index,
+                                              const std::exception_ptr& thrown) const noexcept
 {
-    try {
-        failures_.push_back({index, thrown});
-    } catch (...) {
-        if (!first_)
-            first_ = thrown;
-    }
+    return new (std::nothrow) failure{index, thrown};
+}
+
+/// Under the lock. If there was no memory for the failure, it counts as the only one unless there are others.
+void join_scope::keep_failure(failure* made, const std::exception_ptr& thrown) noexcept
+{
+    if (made != nullptr)
+        made->before = std::exchange(failures_, made);
+    else if (!first_)
+        first_ = thrown;
 }
 
 void join_scope::rethrow()
 {
-    if (!failures_.empty()) {
-        std::sort(failures_.begin(), failures_.end(),
-                  [](const failure& a, const failure& b) { return a.index < b.index; });
+    if (failures_ != nullptr) {
+        std::vector<failure*> in_order;
+        for (failure* each = failures_; each != nullptr; each = each->before)
+            in_order.push_back(each);
+        std::sort(in_order.begin(), in_order.end(),
+                  [](const failure* a, const failure* b) { return a->index < b->index; });
         std::vector<std::exception_ptr> errors;
-        errors.reserve(failures_.size());
-        for (failure& each : failures_)
-            errors.push_back(std::move(each.thrown));
+        errors.reserve(in_order.size());
+        for (failure* const each : in_order)
+            errors.push_back(std::move(each->thrown));
         throw group_error{std::move(errors)};
     }
     if (first_)
@@ -169,22 +210,26 @@ void join_scope::rethrow()
         std::rethrow_exception(stopped_);
 }
 
+// Nothing is allocated, and no exception destroyed, under the lock.
 void join_scope::child_ended(joinable_root& child, std::exception_ptr thrown, bool stopped, turn* by) noexcept
 {
+    const bool as_told = thrown && stopped && is_stop(thrown);
+    const bool collected = thrown && !as_told && policy_ == scope_policy::collect_all;
+    failure* const made = collected ? make_failure(child.index, thrown) : nullptr;
     bool end_others = false;
     {
-        const bool as_told = thrown && stopped && is_stop(thrown);
         std::lock_guard hold{lock_};
         if (as_told) {
-            stopped_ = thrown;
+            if (!stopped_)
+                stopped_ = thrown;
         } else if (policy_ == scope_policy::race) {
             if (!std::exchange(decided_, true)) {
                 winner_ = child.index;
                 first_ = thrown;
                 end_others = true;
             }
-        } else if (thrown && policy_ == scope_policy::collect_all) {
-            keep_failure(child.index, thrown);
+        } else if (collected) {
+            keep_failure(made, thrown);
         } else if (thrown && !first_) {
             first_ = thrown;
             end_others = true;

@@ -12,6 +12,7 @@
 #include <ostream>
 #include <stdexcept>
 #include <string>
+#include <thread>
 #include <tuple>
 #include <utility>
 #include <variant>
@@ -474,6 +475,110 @@ TEST_CASE("group: try_spawn starts a child or says no at once")
             CHECK(group.try_spawn([] {}));
         });
     });
+}
+
+TEST_CASE("group: a child starts where the task runs that spawns it, wherever the group's owner is")
+{
+    leat::runtime here{{.workers = 1}};
+    leat::runtime there{{.workers = 1}};
+    const leat::executor home = here.get_executor();
+    const leat::executor away = there.get_executor();
+    std::atomic<int> wrong{0};
+    std::atomic<int> seen{0};
+    const auto runs_on = [&](leat::executor expected) {
+        return [&wrong, &seen, expected] {
+            wrong += leat::this_task::executor() != expected;
+            ++seen;
+        };
+    };
+    here.block_on([&]() -> task<> {
+        co_await leat::with_group([&](task_group& group) -> task<> {
+            auto moved = [&]() -> task<> {
+                co_await leat::this_task::resume_on(away);
+                co_await group.spawn(runs_on(away));
+                CHECK(group.try_spawn(runs_on(away)));
+            };
+            co_await co_await group.spawn(moved);
+            co_await co_await group.spawn(runs_on(home));
+            co_await leat::this_task::resume_on(away);
+            co_await co_await group.spawn(runs_on(away));
+            // No task spawns here, nor is the thread a worker.
+            std::thread stranger{[&] { CHECK(group.try_spawn(runs_on(home))); }};
+            stranger.join();
+        });
+    });
+    CHECK(seen == 5);
+    CHECK(wrong == 0);
+}
+
+TEST_CASE("group: children spawn siblings while the owner moves to and fro")
+{
+    leat::runtime here{{.workers = 1}};
+    leat::runtime there{{.workers = 1}};
+    const std::size_t moves = test::scaled(2'000);
+    std::atomic<std::size_t> ended{0};
+    here.block_on([&]() -> task<> {
+        co_await leat::with_group([&](task_group& group) -> task<> {
+            auto child = [&]() -> task<> {
+                for (std::size_t i = 0; i < moves; ++i) {
+                    CHECK(group.try_spawn([&] { ++ended; }));
+                    co_await leat::this_task::yield();
+                }
+            };
+            co_await group.spawn(child);
+            for (std::size_t i = 0; i < moves; ++i) {
+                co_await leat::this_task::resume_on(there.get_executor());
+                co_await leat::this_task::resume_on(here.get_executor());
+            }
+        });
+    });
+    CHECK(ended == moves);
+}
+
+TEST_CASE("group: the end of a runtime waits for children that have moved to another one")
+{
+    leat::runtime there{{.workers = 1}};
+    std::atomic<bool> parked{false};
+    std::atomic<bool> ended{false};
+    leat::channel<int> go{1};
+    class tells_when_destroyed {
+    public:
+        explicit tells_when_destroyed(leat::channel<int> whom) noexcept : whom_{std::move(whom)}
+        {
+        }
+        tells_when_destroyed(tells_when_destroyed&&) = delete;
+        ~tells_when_destroyed()
+        {
+            static_cast<void>(whom_.try_send(1));
+        }
+
+    private:
+        leat::channel<int> whom_;
+    };
+    {
+        leat::runtime here{{.workers = 1, .grace = 1ms, .on_stuck = [](const std::string&) {}}};
+        auto stubborn = [&]() -> task<> {
+            co_await leat::this_task::resume_on(there.get_executor());
+            parked = true;
+            static_cast<void>(co_await go.recv());
+            // The owner's frames are being destroyed by now.
+            co_await leat::sleep_for(20ms);
+            ended = true;
+        };
+        here.spawn([&]() -> task<> {
+                co_await leat::with_group([&](task_group& group) -> task<> {
+                    const tells_when_destroyed notice{go};
+                    const leat::context deaf = leat::without_cancel(group.context());
+                    co_await group.spawn(stubborn, {.context = deaf});
+                    leat::channel<int> never;
+                    static_cast<void>(co_await leat::with_context(deaf, never.recv()));
+                });
+            })
+            .detach();
+        while (!parked)
+            std::this_thread::yield();
+    }
+    CHECK(ended);
 }
 
 TEST_CASE("group: children may spawn siblings, which the group waits for")

@@ -3,7 +3,12 @@
 // Everything is under lock_: the number of children that have not ended, the number of places taken under
 // the limit, the failures, who waits for a place and who for the end. A child that ends hands its place to
 // the first that waits for one. The scope outlives its children: its owner leaves only through join(),
-// which is deaf to cancellation, because leaving early would leave them behind.
+// which is deaf to cancellation, because leaving early would leave them behind. If the owner is destroyed at
+// the end of its runtime, the children there have gone before it, being younger; for those that have moved to
+// another runtime the destructor waits.
+//
+// A child starts where the task runs that spawns it. The executor of the owner is the owner's own: it may move
+// while children spawn, so they do not look at it.
 //
 // The children run under a context of the scope's own. It is cancelled by the first failure (or, in a race,
 // by the first child to end), by cancel(), and at the end.
@@ -16,7 +21,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <exception>
-#include <vector>
+#include <utility>
 
 namespace leat::detail {
 
@@ -158,15 +163,23 @@ public:
     };
 
 private:
+    void wait_for_the_absent() noexcept;
     bool take_place_locked() noexcept;
     void count_started(joinable_root& child) noexcept;
     void launch_forked() noexcept;
-    void keep_failure(std::uint32_t index, const std::exception_ptr& thrown) noexcept;
 
-    struct failure {
+    /// A failure that is collected. Allocated before the lock is taken.
+    class failure {
+    public:
+        failure(std::uint32_t i, std::exception_ptr what) noexcept : index{i}, thrown{std::move(what)}
+        {
+        }
         std::uint32_t index;
         std::exception_ptr thrown;
+        failure* before = nullptr;
     };
+    failure* make_failure(std::uint32_t index, const std::exception_ptr& thrown) const noexcept;
+    void keep_failure(failure* made, const std::exception_ptr& thrown) noexcept;
 
     task_root* forked_ = nullptr;  ///< the owner's: the last first, so that the first becomes the next to run
 
@@ -181,9 +194,10 @@ private:
     bool decided_ = false;
     scope_policy policy_;
     task_root& owner_;
+    scheduler& home_;             ///< where the scope was made
     std::exception_ptr first_;    ///< the failure that counts
-    std::exception_ptr stopped_;  ///< how a child ended that was told to
-    std::vector<failure> failures_;
+    std::exception_ptr stopped_;  ///< how the first child ended that was told to
+    failure* failures_ = nullptr;
     cancellable_context limits_;
 };
 
