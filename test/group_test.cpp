@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <functional>
 #include <memory>
 #include <ostream>
 #include <stdexcept>
@@ -1063,5 +1064,69 @@ TEST_CASE("group: after any of them the caller is where it was")
             co_await leat::with_group([&](task_group& group) -> task<> { co_await group.spawn([] {}); });
             CHECK((leat::this_task::executor() == home));
         }
+    });
+}
+
+// ---- References ---------------------------------------------------------------------------------
+
+namespace {
+
+int referred = 0;
+
+task<int&> refer()
+{
+    co_return referred;
+}
+
+}  // namespace
+
+TEST_CASE("group: references come through a tuple as they are, through vectors and variants as wrappers")
+{
+    leat::sim::world world;
+    world.run([]() -> task<> {
+        const auto refers = [](const std::reference_wrapper<int>& to) { return &to.get() == &referred; };
+
+        const auto both = co_await leat::when_all(refer(), give_after(1ms, 2));
+        CHECK(&std::get<0>(both) == &referred);
+        CHECK(std::get<1>(both) == 2);
+
+        const auto first = co_await leat::when_any(refer(), give_after(1ms, 2));
+        REQUIRE(first.index == 0);
+        CHECK(refers(std::get<0>(first.value)));
+
+        std::vector<task<int&>> many;
+        many.push_back(refer());
+        many.push_back(refer());
+        const std::vector<std::reference_wrapper<int>> all = co_await leat::when_all(std::move(many));
+        REQUIRE(all.size() == 2);
+        CHECK(refers(all[0]));
+        CHECK(refers(all[1]));
+
+        std::vector<task<int&>> one;
+        one.push_back(refer());
+        const leat::when_any_result<int&> any = co_await leat::when_any(std::move(one));
+        CHECK(any.index == 0);
+        CHECK(refers(any.value));
+
+        const auto results = co_await leat::with_results<int&>([](leat::result_group<int&>& group) -> task<> {
+            co_await group.spawn(refer());
+            co_await group.spawn([] { return refer(); });
+            co_await group.spawn([]() -> int& { return referred; });
+        });
+        REQUIRE(results.size() == 3);
+        for (const std::reference_wrapper<int>& each : results)
+            CHECK(refers(each));
+
+        auto handle = leat::spawn(refer());
+        const auto picked = co_await leat::select(handle.join(), leat::after(1h));
+        REQUIRE(picked.index == 0);
+        CHECK(refers(std::get<0>(picked.value)));
+
+        auto settled = co_await leat::when_all_settled(refer());
+        CHECK(&*std::get<0>(settled) == &referred);
+
+        // Its handler is given the reference itself.
+        auto another = leat::spawn(refer());
+        co_await leat::select(leat::on(another, [](int& value) { CHECK(&value == &referred); }));
     });
 }

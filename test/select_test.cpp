@@ -1022,6 +1022,48 @@ TEST_CASE("select_range: chooses fairly, takes duplicates, and move-only values"
     CHECK(parcel::live() == 0);
 }
 
+TEST_CASE("select_range: awaited again it has nothing left of the time before")
+{
+    leat::sim::world world;
+    world.run([]() -> leat::task<> {
+        std::vector<leat::channel<std::unique_ptr<int>>> channels;
+        channels.emplace_back(1);
+        co_await channels[0].send(std::make_unique<int>(7));
+        channels[0].close();
+        auto next = leat::select_range(channels);
+        const auto first = co_await next;
+        REQUIRE(first.value.has_value());
+        CHECK(**first.value == 7);
+        const auto second = co_await next;
+        CHECK(second.index == 0);
+        CHECK_FALSE(second.value.has_value());
+    });
+}
+
+TEST_CASE("select_range: as_result gives what was received, and the end of the context, as values")
+{
+    leat::sim::world world;
+    world.run([]() -> leat::task<> {
+        const std::vector<leat::channel<int>> channels(2, leat::channel<int>{1});
+        co_await channels[1].send(7);
+        const auto got = co_await leat::as_result(leat::select_range(channels));
+        REQUIRE(got.has_value());
+        CHECK(got->value == 7);
+        auto waits = [&]() -> leat::task<std::error_code> {
+            const auto none = co_await leat::as_result(leat::select_range(channels));
+            co_return none.error();
+        };
+        auto waiter = leat::spawn(waits());
+        co_await leat::this_task::yield();
+        waiter.cancel();
+        const std::error_code told = co_await waiter;
+        CHECK(told == leat::errc::cancelled);
+        const auto [late, cancel] = leat::with_timeout(leat::this_task::context(), -1s);
+        const std::error_code at_once = co_await leat::with_context(late, waits());
+        CHECK(at_once == leat::errc::deadline_exceeded);
+    });
+}
+
 // ---- Under load, on the pool -------------------------------------------------------------------
 
 TEST_CASE("select: thousands race around a ring of channels, and every token survives")

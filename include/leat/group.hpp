@@ -3,6 +3,7 @@
 #include <leat/context.hpp>
 #include <leat/detail/join_scope.hpp>
 #include <leat/detail/range.hpp>
+#include <leat/detail/reference.hpp>
 #include <leat/result.hpp>
 #include <leat/select.hpp>
 #include <leat/spawn.hpp>
@@ -14,7 +15,6 @@
 #include <tuple>
 #include <type_traits>
 #include <utility>
-#include <variant>
 #include <vector>
 
 namespace leat {
@@ -267,12 +267,19 @@ private:
     template <class W>
     static task<> keep(W what, detail::outcome<T>& slot)
     {
+        // What takes the value of a slot is no coroutine, so that a reference stays one.
+        const auto fill = [&slot](T&& value) {
+            if constexpr (std::is_reference_v<T>)
+                slot.emplace(std::addressof(value));
+            else
+                slot.emplace(std::forward<T>(value));
+        };
         if constexpr (detail::is_task<W>)
-            slot.emplace(co_await std::move(what));
+            fill(co_await std::move(what));
         else if constexpr (detail::is_task<std::invoke_result_t<W&>>)
-            slot.emplace(co_await what());
+            fill(co_await what());
         else
-            slot.emplace(what());
+            fill(what());
         co_return;
     }
     template <class W>
@@ -289,8 +296,22 @@ private:
 
 namespace detail {
 
+template <class T>
+storable_t<T> take_storable(outcome<T>& from)
+{
+    if constexpr (std::is_void_v<T>) {
+        from.take();
+        return {};
+    } else if constexpr (std::is_reference_v<T>) {
+        auto&& value = from.take();
+        return storable_t<T>{value};
+    } else {
+        return from.take();
+    }
+}
+
 template <class T, class Body>
-task<std::vector<T>> run_result_group(group_options options, Body body)
+task<std::vector<storable_t<T>>> run_result_group(group_options options, Body body)
 {
     std::vector<std::unique_ptr<outcome<T>>> slots;
     auto inner = [&](task_group& group) -> task<> {
@@ -298,13 +319,13 @@ task<std::vector<T>> run_result_group(group_options options, Body body)
         co_await body(results);
     };
     co_await with_group(options, [&](task_group& group) { return inner(group); });
-    std::vector<T> all;
+    std::vector<storable_t<T>> all;
     all.reserve(slots.size());
     for (const auto& slot : slots) {
         // Its child was told to end by cancel(), or not started.
         if (slot->empty())
             throw cancelled_error{};
-        all.push_back(slot->take());
+        all.push_back(take_storable(*slot));
     }
     co_return all;
 }
@@ -312,16 +333,16 @@ task<std::vector<T>> run_result_group(group_options options, Body body)
 }  // namespace detail
 
 /// with_group() for children that all give a T: returns their results in the order in which they were
-/// spawned. The group is to be filled by the body, one spawn at a time.
+/// spawned, references as std::reference_wrapper. The group is to be filled by the body, one spawn at a time.
 ///
 /// Throws  as with_group(); cancelled_error, too, if cancel() has left results missing.
 template <class T, class Body>
-[[nodiscard]] task<std::vector<T>> with_results(const group_options& options, Body body)
+[[nodiscard]] task<std::vector<detail::storable_t<T>>> with_results(const group_options& options, Body body)
 {
     return detail::run_result_group<T, Body>(options, std::move(body));
 }
 template <class T, class Body>
-[[nodiscard]] task<std::vector<T>> with_results(Body body)
+[[nodiscard]] task<std::vector<detail::storable_t<T>>> with_results(Body body)
 {
     return detail::run_result_group<T, Body>(group_options{}, std::move(body));
 }
@@ -346,20 +367,6 @@ LEAT_MAKES_TASK auto as_task(A&& what)
 template <class A>
 using side_value = typename decltype(as_task(std::declval<A>()))::value_type;
 
-template <class T>
-using unit_value = std::conditional_t<std::is_void_v<T>, std::monostate, T>;
-
-template <class T>
-unit_value<T> take_unit(outcome<T>& from)
-{
-    if constexpr (std::is_void_v<T>) {
-        from.take();
-        return {};
-    } else {
-        return from.take();
-    }
-}
-
 /// Starts a task in a scope, its result to go to a slot. Nothing is thrown: what fails fails the scope.
 template <class T>
 void start_into(join_scope& scope, task_root& owner, task<T>& what, outcome<T>& slot,
@@ -378,8 +385,20 @@ void start_into(join_scope& scope, task_root& owner, task<T>& what, outcome<T>& 
     }
 }
 
+/// A tuple can hold references as they are.
+template <class T>
+using tuple_value = std::conditional_t<std::is_reference_v<T>, T, storable_t<T>>;
+template <class T>
+tuple_value<T> take_for_tuple(outcome<T>& from)
+{
+    if constexpr (std::is_reference_v<T>)
+        return from.take();
+    else
+        return take_storable(from);
+}
+
 template <class... Ts>
-task<std::tuple<unit_value<Ts>...>> run_all(task<Ts>... tasks)
+task<std::tuple<tuple_value<Ts>...>> run_all(task<Ts>... tasks)
 {
     task_root& root = *co_await get_root{};
     std::tuple<outcome<Ts>...> slots;
@@ -391,7 +410,7 @@ task<std::tuple<unit_value<Ts>...>> run_all(task<Ts>... tasks)
     co_await all_ended;
     scope.rethrow();
     co_return std::apply(
-        [](outcome<Ts>&... slot) { return std::tuple<unit_value<Ts>...>{take_unit(slot)...}; }, slots);
+        [](outcome<Ts>&... slot) { return std::tuple<tuple_value<Ts>...>{take_for_tuple(slot)...}; }, slots);
 }
 
 template <class... Ts>
@@ -410,9 +429,9 @@ task<std::tuple<result<Ts>...>> run_settled(task<Ts>... tasks)
 }
 
 template <class... Ts>
-task<select_result<unit_value<Ts>...>> run_any(task<Ts>... tasks)
+task<select_result<storable_t<Ts>...>> run_any(task<Ts>... tasks)
 {
-    using answer = select_result<unit_value<Ts>...>;
+    using answer = select_result<storable_t<Ts>...>;
     task_root& root = *co_await get_root{};
     std::tuple<outcome<Ts>...> slots;
     join_scope scope{root, scope_policy::race, 0};
@@ -425,7 +444,7 @@ task<select_result<unit_value<Ts>...>> run_any(task<Ts>... tasks)
     const std::size_t first = scope.winner();
     std::vector<answer> picked;
     [&]<std::size_t... I>(std::index_sequence<I...>) {
-        ((first == I ? void(picked.emplace_back(std::in_place_index<I>, take_unit(std::get<I>(slots))))
+        ((first == I ? void(picked.emplace_back(std::in_place_index<I>, take_storable(std::get<I>(slots))))
                      : void()),
          ...);
     }(std::index_sequence_for<Ts...>{});
@@ -443,7 +462,7 @@ std::vector<task<T>> gather(Range&& each_of)
 }
 
 template <class T>
-task<std::conditional_t<std::is_void_v<T>, void, std::vector<unit_value<T>>>> run_all_of(
+task<std::conditional_t<std::is_void_v<T>, void, std::vector<storable_t<T>>>> run_all_of(
     std::vector<task<T>> tasks)
 {
     task_root& root = *co_await get_root{};
@@ -455,10 +474,10 @@ task<std::conditional_t<std::is_void_v<T>, void, std::vector<unit_value<T>>>> ru
     co_await all_ended;
     scope.rethrow();
     if constexpr (!std::is_void_v<T>) {
-        std::vector<T> values;
+        std::vector<storable_t<T>> values;
         values.reserve(slots.size());
         for (outcome<T>& slot : slots)
-            values.push_back(slot.take());
+            values.push_back(take_storable(slot));
         co_return values;
     }
 }
@@ -482,17 +501,10 @@ task<std::vector<result<T>>> run_settled_of(std::vector<task<T>> tasks)
 
 }  // namespace detail
 
-/// Which element of a range ended first, and its value (std::monostate for void).
+/// Which element of a range ended first, its index, and its value (std::monostate for void, a
+/// std::reference_wrapper for a reference).
 template <class T>
-class when_any_result {
-public:
-    when_any_result(std::size_t i, detail::unit_value<T> v) : index{i}, value{std::move(v)}
-    {
-    }
-
-    std::size_t index;
-    detail::unit_value<T> value;
-};
+using when_any_result = detail::indexed_value<detail::storable_t<T>>;
 
 namespace detail {
 
@@ -510,7 +522,7 @@ task<when_any_result<T>> run_any_of(std::vector<task<T>> tasks)
     co_await all_ended;
     scope.rethrow();
     const std::size_t first = scope.winner();
-    co_return when_any_result<T>{first, take_unit(slots[first])};
+    co_return when_any_result<T>{first, take_storable(slots[first])};
 }
 
 template <class A>
@@ -518,16 +530,19 @@ concept awaitable_argument = !range<std::remove_cvref_t<A>>;
 
 }  // namespace detail
 
-/// Runs tasks (or operations) side by side on the executor and gives all their results, as a tuple.
+/// Runs tasks (or operations) side by side on the executor and gives all their results, as a tuple;
+/// std::monostate for void.
 ///
-/// Throws  the first failure, once all have ended; it has cancelled the others.
+/// Throws  the first failure, once all have ended; it has cancelled the others. std::bad_alloc.
 /// Cancel  with the caller's context; the wait for them is not cut short.
+/// Cost    two frames and a context, and a spawned task for each; one frame more for what is no task.
 template <detail::awaitable_argument... As>
 [[nodiscard]] auto when_all(As&&... tasks)
 {
     return detail::run_all<detail::side_value<As>...>(detail::as_task(std::forward<As>(tasks))...);
 }
-/// The same for a range: a vector in the range's order; nothing for tasks without a value.
+/// The same for a range: a vector in the range's order, of std::reference_wrapper for references; nothing for
+/// tasks without a value.
 template <detail::range Range>
 [[nodiscard]] auto when_all(Range&& tasks)
 {
@@ -541,6 +556,7 @@ template <detail::range Range>
 /// Result  a select_result: index and variant. What a loser computed all the same is dropped; to wait for
 ///         one of several operations and lose nothing, use select. If all arguments are operations, this is a
 ///         select.
+/// Throws, cancel, cost  as for when_all; a select if it is one.
 template <detail::awaitable_argument... As>
     requires(sizeof...(As) > 0)
 [[nodiscard]] auto when_any(As&&... tasks)
@@ -560,6 +576,9 @@ template <detail::range Range>
 
 /// Runs tasks side by side and gives what became of each, as a tuple of result<T>. No failure cancels the
 /// others or is thrown.
+///
+/// Throws  std::bad_alloc; that of a task that could not be started is in its result.
+/// Cancel, cost  as for when_all.
 template <detail::awaitable_argument... As>
 [[nodiscard]] auto when_all_settled(As&&... tasks)
 {

@@ -3,6 +3,7 @@
 #include <leat/channel.hpp>
 #include <leat/context.hpp>
 #include <leat/detail/range.hpp>
+#include <leat/detail/reference.hpp>
 #include <leat/detail/select_core.hpp>
 #include <leat/spawn.hpp>
 #include <leat/task.hpp>
@@ -30,25 +31,31 @@ public:
     }
 
     std::size_t index;
-    std::variant<Ts...> value;  ///< std::monostate for cases without a value
-};
-
-/// What select_range gives: which receiver, and what it received.
-template <class T>
-class select_range_result {
-public:
-    select_range_result(std::size_t i, detail::received<T> v) : index{i}, value{std::move(v)}
-    {
-    }
-
-    std::size_t index;
-    detail::received<T> value;
+    std::variant<Ts...>
+        value;  ///< std::monostate for cases without a value, std::reference_wrapper for references
 };
 
 namespace detail {
 
+/// Which of several, and its value.
+template <class V>
+class indexed_value {
+public:
+    indexed_value(std::size_t i, V v) : index{i}, value{std::move(v)}
+    {
+    }
+
+    std::size_t index;
+    V value;
+};
+
+}  // namespace detail
+
+/// What select_range gives: the index of the receiver, and the value it received.
 template <class T>
-using value_or_unit = std::conditional_t<std::is_void_v<T>, std::monostate, T>;
+using select_range_result = detail::indexed_value<detail::received<T>>;
+
+namespace detail {
 
 /// Stands for a handler where there is none.
 class no_handler {
@@ -205,7 +212,7 @@ public:
     static constexpr bool any_handler = (Cases::has_handler || ...);
     // A select without cases only ever throws; its result has a type all the same.
     using plain_result = std::conditional_t<count == 0, select_result<std::monostate>,
-                                            select_result<value_or_unit<typename Cases::value_type>...>>;
+                                            select_result<storable_t<typename Cases::value_type>...>>;
     using answer = std::conditional_t<any_handler, std::size_t, plain_result>;
 
     explicit select_operation(Cases&&... cases) : cases_{std::move(cases)...}
@@ -355,6 +362,9 @@ private:
             if constexpr (std::is_void_v<decltype(c.take())>) {
                 c.take();
                 return plain_result{std::in_place_index<I>};
+            } else if constexpr (std::is_reference_v<decltype(c.take())>) {
+                auto&& value = c.take();
+                return plain_result{std::in_place_index<I>, value};
             } else {
                 return plain_result{std::in_place_index<I>, c.take()};
             }
@@ -448,6 +458,8 @@ template <class F>
 ///          channel_closed_error); cancelled_error or timed_out_error: the task's context ended first, and no
 ///          case happened. If a done() case is ready then, that case happens instead.
 /// Cancel   safe: no case has had an effect, and values to be sent are still their owners'.
+/// Life     its operations refer to their channels, contexts and handles without keeping them: await it in the
+///          same expression.
 /// Cost     no allocation, unless a handler is a coroutine; one lock for each case tried, all of them to park.
 template <class... Cases>
 [[nodiscard]] auto select(Cases&&... cases)
@@ -471,17 +483,19 @@ public:
     {
     }
 
-    class awaiter {
+    /// Waits; what has been received is taken by those that derive from it.
+    class chooser {
     public:
-        awaiter(std::vector<recv_operation<T>>& cases, task_root& root)
-            : cases_{cases}, slots_(cases.size()), locks_(cases.size() + 1), root_{root},
+        chooser(std::vector<recv_operation<T>>& cases, task_root& root)
+            : cases_{cases}, root_{root}, slots_(cases.size()), locks_(cases.size() + 1),
               core_{root, slots_.data(), locks_.data(), slots_.size(), select_core::none, false}
         {
         }
-        bool await_ready()
+        bool await_ready() noexcept
         {
             for (std::size_t i = 0; i < slots_.size(); ++i) {
                 cases_[i].root = &root_;
+                cases_[i].prepare(*root_.now);
                 slots_[i].what = &cases_[i];
             }
             return core_.start();
@@ -490,23 +504,47 @@ public:
         {
             return core_.suspend(frame);
         }
-        select_range_result<T> await_resume()
-        {
-            const std::size_t chosen = core_.finish();
-            return {chosen, cases_[chosen].value()};
-        }
 
-    private:
+    protected:
         std::vector<recv_operation<T>>& cases_;
+        task_root& root_;
         std::vector<select_slot> slots_;
         std::vector<spinlock*> locks_;
-        task_root& root_;
         select_core core_;
+    };
+
+    class awaiter : public chooser {
+    public:
+        using chooser::chooser;
+
+        select_range_result<T> await_resume()
+        {
+            const std::size_t chosen = this->core_.finish();
+            return {chosen, this->cases_[chosen].value()};
+        }
+    };
+
+    /// The same, with failure as a value.
+    class result_awaiter : public chooser {
+    public:
+        using chooser::chooser;
+
+        result<select_range_result<T>> await_resume()
+        {
+            if (!this->core_.settle())
+                return make_error_code(this->root_.stop_reason());
+            const std::size_t chosen = this->core_.chosen();
+            return result<select_range_result<T>>{std::in_place, chosen, this->cases_[chosen].value()};
+        }
     };
 
     auto await_in(task_root& root)
     {
         return awaiter{cases_, root};
+    }
+    auto await_result_in(task_root& root)
+    {
+        return result_awaiter{cases_, root};
     }
 
 private:
@@ -518,8 +556,10 @@ private:
 /// Receives from one of a number of channels that is known only at run time. The range holds receivers or
 /// channels of one type; which of the ready ones is chosen is random.
 ///
-/// Result, throws, cancel  as for select and recv(); of an empty range it waits until it is cancelled.
-/// Cost     allocates two arrays; n log n to park.
+/// Result, throws, cancel  as for select and recv(); of an empty range it waits until it is cancelled. Also
+///          std::bad_alloc.
+/// Life     refers to the channels without keeping them, as recv() does.
+/// Cost     allocates three arrays; n log n to park.
 template <detail::range Range>
 [[nodiscard]] auto select_range(Range&& receivers)
 {
