@@ -35,44 +35,26 @@ using received = std::conditional_t<std::is_void_v<T>, bool, std::optional<T>>;
 template <class T>
 class recv_operation final : public channel_receiver<item_of<T>> {
     using core = channel_core<item_of<T>>;
-    using outcome = channel_waiter::outcome;
 
 public:
     using value_type = received<T>;
 
-    explicit recv_operation(core* from) noexcept : core_{from}
+    explicit recv_operation(core* from) noexcept : channel_receiver<item_of<T>>{from}
     {
     }
-    recv_operation(const recv_operation& other) noexcept : channel_receiver<item_of<T>>{}, core_{other.core_}
+    recv_operation(const recv_operation& other) noexcept : channel_receiver<item_of<T>>{other.channel_}
     {
     }
 
     void prepare(turn&) noexcept
     {
-        this->slot.reset();  // of an operation that is awaited again
-    }
-    spinlock& source() noexcept override
-    {
-        return core_->lock;
+        // Of an operation that is awaited again.
+        this->slot.reset();
+        delete std::exchange(this->spent, nullptr);
     }
     bool try_complete(wake_list& wakes) noexcept override
     {
-        return core_->try_recv(*this, wakes);
-    }
-    void link() noexcept override
-    {
-        this->attached = true;
-        core_->attach(core_->receivers, *this);
-    }
-    void unlink() noexcept override
-    {
-        if (std::exchange(this->attached, false))
-            frees_core_ = core_->detach(core_->receivers, *this);
-    }
-    void unlinked() noexcept override
-    {
-        if (frees_core_)
-            core_->destroy();
+        return static_cast<core*>(this->channel_)->try_recv(*this, wakes);
     }
     const char* kind() const noexcept override
     {
@@ -93,10 +75,6 @@ public:
         else
             return std::nullopt;
     }
-
-private:
-    core* core_;
-    bool frees_core_ = false;
 };
 
 /// Sends one value: the caller's own object, which is moved from only once the send is certain, or a copy
@@ -111,6 +89,10 @@ class send_operation final : public channel_sender<item_of<T>> {
         {
         }
     };
+    static_assert(
+        Owned || !boxed || std::is_move_assignable_v<T>,
+        "leat: a value whose move may throw is given back by move assignment if it is not sent, and "
+        "this type has none: make its move constructor noexcept, or send a copy of it");
     using payload = std::conditional_t<std::is_void_v<T>, std::monostate, T>;
     using kept = std::conditional_t<Owned, payload, payload*>;
 
@@ -118,12 +100,13 @@ public:
     using value_type = void;
 
     template <class V>
-    explicit send_operation(core* to, V&& value) : core_{to}, kept_(std::forward<V>(value))
+    explicit send_operation(core* to, V&& value)
+        : channel_sender<item_of<T>>{to}, kept_(std::forward<V>(value))
     {
     }
     // Until it is awaited; then it stays where it is.
     send_operation(send_operation&& other) noexcept(std::is_nothrow_move_constructible_v<kept>)
-        : channel_sender<item_of<T>>{}, core_{other.core_}, kept_(std::move(other.kept_))
+        : channel_sender<item_of<T>>{other.channel_}, kept_(std::move(other.kept_))
     {
     }
     ~send_operation()
@@ -135,7 +118,7 @@ public:
 
     void prepare(turn&)
     {
-        if (core_->is_unbounded() && place_ == nullptr)
+        if (to().is_unbounded() && place_ == nullptr)
             place_ = new typename core::node;
         if constexpr (boxed) {
             if (!box_)
@@ -145,28 +128,9 @@ public:
             this->item = &payload_ref();
         }
     }
-    spinlock& source() noexcept override
-    {
-        return core_->lock;
-    }
     bool try_complete(wake_list& wakes) noexcept override
     {
-        return core_->try_send(*this, place_, wakes);
-    }
-    void link() noexcept override
-    {
-        this->attached = true;
-        core_->attach(core_->senders, *this);
-    }
-    void unlink() noexcept override
-    {
-        if (std::exchange(this->attached, false))
-            frees_core_ = core_->detach(core_->senders, *this);
-    }
-    void unlinked() noexcept override
-    {
-        if (frees_core_)
-            core_->destroy();
+        return to().try_send(*this, place_, wakes);
     }
     const char* kind() const noexcept override
     {
@@ -188,23 +152,26 @@ private:
         else
             return *kept_;
     }
+    core& to() const noexcept
+    {
+        return *static_cast<core*>(this->channel_);
+    }
     // A value that was boxed and not sent returns to its owner. If that move throws too, the value is gone:
     // there is nobody left to tell.
+    // (The road not taken is to destroy the owner's object and build it anew: if that throws, the owner is left
+    // with an object that it will destroy although there is none.)
     void give_back() noexcept
     {
         if (box_)
-            if constexpr (std::is_move_assignable_v<T>)
-                try {
-                    *kept_ = std::move(*box_);
-                } catch (...) {
-                }
+            try {
+                *kept_ = std::move(*box_);
+            } catch (...) {
+            }
     }
 
-    core* core_;
     kept kept_;
     typename core::node* place_ = nullptr;
     [[no_unique_address]] std::conditional_t<boxed, std::unique_ptr<payload>, nothing> box_;
-    bool frees_core_ = false;
 };
 
 struct channel_access {
@@ -286,12 +253,16 @@ public:
     /// Sends a value, suspending while the channel has no room; unbuffered, until a receiver takes it.
     ///
     /// An rvalue stays where it is and is moved from only once the send is certain; an lvalue is copied at
-    /// once. Waiting senders are served in the order they arrived. Await it in the same expression.
+    /// once. Waiting senders are served in the order they arrived.
     ///
-    /// Throws   channel_closed_error; cancelled_error, timed_out_error: the task's context ended first. The
-    ///          caller's object then still has its value (one whose move may throw is put into a box while
-    ///          it waits, and is given back by move assignment; if it has none, it goes with the box).
+    /// Throws   channel_closed_error; cancelled_error, timed_out_error: the task's context ended first;
+    ///          std::bad_alloc, for unbounded channels and boxes. The caller's object then still has its value.
+    ///          One whose move may throw is moved into a box before, which may throw what the move does, and
+    ///          given back by move assignment: if that throws too, the value is lost.
     /// Cancel   safe: a cancelled send has sent nothing.
+    /// Life     refers to the channel and to an rvalue without keeping them: await it in the same expression,
+    ///          or keep both until it has been. `return leat::timeout(1s, ch.send(...))` of a function that is
+    ///          no coroutine does not, if `ch` is its own.
     /// Threads  any thread, concurrently with every other member.
     /// Cost     one short lock; no allocation, but for unbounded channels and for boxes.
     [[nodiscard]] send_operation<T, false> send(T&& value) const
@@ -308,6 +279,7 @@ public:
     ///
     /// Result   an error of errc::channel_full or errc::channel_closed if it was not; the value then is
     ///          still the caller's.
+    /// Throws   std::bad_alloc, and what a throwing move throws, as send() does.
     /// Threads  any, also those of no runtime.
     result<> try_send(T&& value) const
     {
@@ -321,7 +293,7 @@ public:
 
     /// send() for a thread that is no worker: blocks the thread.
     ///
-    /// Errors  usage_error in a task, which must co_await send(); channel_closed_error.
+    /// Throws   usage_error in a task, which must co_await send(); channel_closed_error; as send() does.
     void blocking_send(T&& value) const
     {
         wait_blocking(send_operation<T, false>{core(), std::addressof(value)});
@@ -346,13 +318,27 @@ private:
     }
 };
 
+/// The same for signals, which carry nothing.
 template <class Handle>
 class send_side<void, Handle> {
 public:
+    /// Sends a signal, suspending while the channel has no room; unbuffered, until a receiver takes it.
+    ///
+    /// Throws   channel_closed_error; cancelled_error, timed_out_error: the task's context ended first;
+    ///          std::bad_alloc, if the channel is unbounded.
+    /// Cancel   safe: a cancelled send has sent nothing.
+    /// Life     refers to the channel without keeping it: await it in the same expression.
+    /// Threads  any thread, concurrently with every other member.
+    /// Cost     one short lock; no allocation, but for unbounded channels.
     [[nodiscard]] send_operation<void, true> send() const
     {
         return send_operation<void, true>{core(), std::monostate{}};
     }
+    /// Sends if that is possible without waiting.
+    ///
+    /// Result   an error of errc::channel_full or errc::channel_closed if it was not.
+    /// Throws   std::bad_alloc, if the channel is unbounded.
+    /// Threads  any, also those of no runtime.
     result<> try_send() const
     {
         auto op = send();
@@ -360,6 +346,9 @@ public:
             return errc::channel_full;
         return op.error() ? result<>{op.error()} : result<>{};
     }
+    /// send() for a thread that is no worker: blocks the thread.
+    ///
+    /// Throws   usage_error in a task, which must co_await send(); channel_closed_error; std::bad_alloc.
     void blocking_send() const
     {
         wait_blocking(send());
@@ -382,8 +371,12 @@ public:
     ///
     /// Result   the value, or nullopt once the channel is closed and drained; for channel<void> true or
     ///          false.
-    /// Throws   cancelled_error, timed_out_error: the task's context ended first.
+    /// Throws   cancelled_error, timed_out_error: the task's context ended first. What the move of a value
+    ///          throws that is not noexcept: that value has been taken from the channel, and is lost.
     /// Cancel   safe: a cancelled receive has taken no value.
+    /// Life     refers to the channel without keeping it: await it in the same expression, or keep the channel
+    ///          until it has been. `return leat::timeout(1s, ch.recv())` of a function that is no coroutine
+    ///          does not, if `ch` is its own.
     /// Threads  any thread, concurrently with every other member.
     /// Cost     one short lock; no allocation.
     [[nodiscard]] recv_operation<T> recv() const noexcept
@@ -394,6 +387,7 @@ public:
     /// Receives if that is possible without waiting.
     ///
     /// Result   the value, or an error of errc::channel_empty or errc::channel_closed.
+    /// Throws   what a move throws that is not noexcept: the value is lost.
     /// Threads  any, also those of no runtime.
     result<T> try_recv() const
     {
@@ -411,7 +405,7 @@ public:
 
     /// recv() for a thread that is no worker: blocks the thread.
     ///
-    /// Errors  usage_error in a task, which must co_await recv().
+    /// Throws   usage_error in a task, which must co_await recv(); as try_recv().
     received<T> blocking_recv() const
     {
         return wait_blocking(recv());

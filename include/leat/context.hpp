@@ -128,7 +128,7 @@ public:
     }
 
     /// Waits until the context has ended; a case for select. Never throws, even if it is the task's own
-    /// context that ends.
+    /// context that ends. The operation does not keep the context: await it in the same expression.
     [[nodiscard]] detail::done_operation done() const noexcept
     {
         return detail::done_operation{node_->canceller()};

@@ -385,7 +385,8 @@ public:
         return root_ != nullptr ? root_->id() : 0;
     }
 
-    /// The wait for its end, as an operation: for select. Awaiting the handle itself means the same.
+    /// The wait for its end, as an operation: for select. Awaiting the handle itself means the same. It does
+    /// not keep the task: the handle has to stay until it has been awaited.
     [[nodiscard]] detail::join_operation<T> join() const
     {
         require();

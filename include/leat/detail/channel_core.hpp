@@ -130,20 +130,96 @@ public:
     /// Set by whoever completes the operation.
     enum class outcome : unsigned char { none, moved, closed };
 
+    spinlock& source() noexcept final
+    {
+        return channel_->lock;
+    }
+    void link() noexcept final
+    {
+        attached = true;
+        channel_->attach(queue(), *this);
+    }
+    void unlink() noexcept final
+    {
+        if (std::exchange(attached, false))
+            frees_channel_ = channel_->detach(queue(), *this);
+    }
+    void unlinked() noexcept final
+    {
+        if (frees_channel_)
+            channel_->destroy();
+    }
+
     outcome result = outcome::none;
     bool attached = false;
+
+protected:
+    channel_waiter(channel_base* of, bool sends) noexcept : sends_{sends}, channel_{of}
+    {
+    }
+    ~channel_waiter() = default;
+
+private:
+    waiter_list& queue() const noexcept
+    {
+        return sends_ ? channel_->senders : channel_->receivers;
+    }
+
+    bool frees_channel_ = false;
+    bool sends_;
+
+protected:
+    channel_base* channel_;
+};
+
+/// A place for a value in an unbounded channel. The sender brings it and the receiver takes it away, so that
+/// nothing is allocated or freed under the lock.
+template <class Item>
+class channel_node {
+public:
+    channel_node() noexcept
+    {
+    }
+    channel_node* next = nullptr;
+    alignas(Item) std::byte space[sizeof(Item)];
+
+    static void* operator new(std::size_t size)
+    {
+        if constexpr (alignof(Item) > 16)
+            return ::operator new(size, std::align_val_t{alignof(Item)});
+        else
+            return allocate_frame(size);
+    }
+    static void operator delete(void* memory, std::size_t size) noexcept
+    {
+        if constexpr (alignof(Item) > 16)
+            ::operator delete(memory, std::align_val_t{alignof(Item)});
+        else
+            free_frame(memory, size);
+    }
 };
 
 template <class Item>
 class channel_sender : public channel_waiter {
 public:
+    explicit channel_sender(channel_base* to) noexcept : channel_waiter{to, true}
+    {
+    }
     Item* item = nullptr;
 };
 
 template <class Item>
 class channel_receiver : public channel_waiter {
 public:
+    explicit channel_receiver(channel_base* from) noexcept : channel_waiter{from, false}
+    {
+    }
+    ~channel_receiver()
+    {
+        delete spent;
+    }
     std::optional<Item> slot;
+    channel_node<Item>* spent = nullptr;  ///< where the value was
 };
 
 [[noreturn]] void throw_bad_capacity();
@@ -154,27 +230,7 @@ public:
     using sender = channel_sender<Item>;
     using receiver = channel_receiver<Item>;
 
-    /// A place for a value in an unbounded channel. The sender brings it, so that nothing is allocated under
-    /// the lock.
-    struct node {
-        node* next = nullptr;
-        alignas(Item) std::byte space[sizeof(Item)];
-
-        static void* operator new(std::size_t size)
-        {
-            if constexpr (alignof(Item) > 16)
-                return ::operator new(size, std::align_val_t{alignof(Item)});
-            else
-                return allocate_frame(size);
-        }
-        static void operator delete(void* memory, std::size_t size) noexcept
-        {
-            if constexpr (alignof(Item) > 16)
-                ::operator delete(memory, std::align_val_t{alignof(Item)});
-            else
-                free_frame(memory, size);
-        }
-    };
+    using node = channel_node<Item>;
 
     explicit channel_core(std::size_t capacity) : channel_base{capacity}
     {
@@ -187,8 +243,7 @@ public:
     ~channel_core()
     {
         while (count_ != 0)
-            pop([](Item&&) noexcept {});
-        delete spare_;
+            delete pop([](Item&&) noexcept {});
         if (ring_ != nullptr)
             std::allocator<Item>{}.deallocate(ring_, capacity_);
     }
@@ -228,7 +283,7 @@ public:
     bool try_recv(receiver& to, wake_list& wakes) noexcept
     {
         if (count_ != 0) {
-            pop([&](Item&& value) noexcept { to.slot.emplace(std::move(value)); });
+            to.spent = pop([&](Item&& value) noexcept { to.slot.emplace(std::move(value)); });
             if (!senders.empty())
                 if (sender* const next = win<sender>(senders, wakes)) {
                     push(*next->item);
@@ -245,13 +300,6 @@ public:
         }
         to.result = channel_waiter::outcome::moved;
         return true;
-    }
-
-    /// Memory of a value that has been received, kept so that a steady stream allocates nothing. Under the
-    /// lock; null if there is none.
-    node* take_spare() noexcept
-    {
-        return std::exchange(spare_, nullptr);
     }
 
 private:
@@ -284,8 +332,9 @@ private:
         last_ = &place;
         ++count_;
     }
+    /// Takes the first value out; returns its node, for the caller to free, if it had one.
     template <class Into>
-    void pop(Into into) noexcept
+    [[nodiscard]] node* pop(Into into) noexcept
     {
         --count_;
         if (is_unbounded()) {
@@ -296,24 +345,20 @@ private:
             Item& value = *std::launder(reinterpret_cast<Item*>(place->space));
             into(std::move(value));
             std::destroy_at(&value);
-            if (spare_ == nullptr)
-                spare_ = place;
-            else
-                delete place;
-            return;
+            return place;
         }
         Item& value = ring_[head_];
         into(std::move(value));
         std::destroy_at(&value);
         if (++head_ == capacity_)
             head_ = 0;
+        return nullptr;
     }
 
     Item* ring_ = nullptr;
     std::size_t head_ = 0;
     node* first_ = nullptr;
     node* last_ = nullptr;
-    node* spare_ = nullptr;
 };
 
 }  // namespace leat::detail
