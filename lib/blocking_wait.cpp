@@ -6,6 +6,7 @@
 #include <chrono>
 #include <exception>
 #include <new>
+#include <thread>
 
 namespace leat::detail {
 namespace {
@@ -27,7 +28,9 @@ public:
     void wait() noexcept
     {
         awake_.wait(0, std::memory_order_acquire);
-        while (left_.load(std::memory_order_acquire) == 0) {}
+        // It has nothing left to do but to be run.
+        while (left_.load(std::memory_order_acquire) == 0)
+            std::this_thread::yield();
     }
 
     void task_created(turn*) noexcept override
