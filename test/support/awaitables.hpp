@@ -11,6 +11,7 @@
 
 #include <atomic>
 #include <chrono>
+#include <exception>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -160,7 +161,7 @@ public:
 };
 
 /// On a full channel: what is made is a free place.
-class send_rvalue final : public awaitable_case {
+class send_rvalue : public awaitable_case {
 public:
     send_rvalue()
     {
@@ -191,7 +192,7 @@ public:
     }
     leat::channel<parcel> ch{1};
 
-private:
+protected:
     bool kept_ = false;
 };
 
@@ -297,7 +298,7 @@ private:
     bool kept_ = false;
 };
 
-class send_void final : public awaitable_case {
+class send_void : public awaitable_case {
 public:
     send_void()
     {
@@ -445,7 +446,7 @@ public:
     }
 };
 
-class timer_wait final : public awaitable_case {
+class timer_wait : public awaitable_case {
 public:
     leat::task<> wait() override
     {
@@ -457,22 +458,22 @@ public:
         return true;
     }
 
-private:
+protected:
     leat::timer timer_{24h};
 };
 
-class ticker_tick final : public awaitable_case {
+class ticker_tick : public awaitable_case {
 public:
     leat::task<> wait() override
     {
         static_cast<void>(co_await ticker_.tick());
     }
 
-private:
+protected:
     leat::ticker ticker_{time_until_happening()};
 };
 
-class done final : public awaitable_case {
+class done : public awaitable_case {
 public:
     leat::task<> wait() override
     {
@@ -484,7 +485,7 @@ public:
         return true;
     }
 
-private:
+protected:
     leat::cancellable_context other_ = leat::with_cancel(leat::background());
 };
 
@@ -526,7 +527,7 @@ public:
 };
 
 /// Waits for the only thread that there is for blocking calls. The runtime must have one.
-class blocking final : public awaitable_case {
+class blocking : public awaitable_case {
 public:
     leat::task<> set_up() override
     {
@@ -572,7 +573,7 @@ public:
         co_await occupant_;
     }
 
-private:
+protected:
     std::atomic<bool> occupied_{false};
     std::atomic<bool> free_{false};
     std::atomic<int> runs_{0};
@@ -580,7 +581,7 @@ private:
     leat::join_handle<> occupant_;
 };
 
-class yield final : public awaitable_case {
+class yield : public awaitable_case {
 public:
     leat::task<> wait() override
     {
@@ -589,7 +590,7 @@ public:
 };
 
 /// To a world of its own and back.
-class resume_on final : public awaitable_case {
+class resume_on : public awaitable_case {
 public:
     leat::task<> wait() override
     {
@@ -605,12 +606,12 @@ public:
         there_.settle();
     }
 
-private:
+protected:
     leat::sim::world there_{1};
 };
 
 /// For a place in a full group, from a task that is not of the group.
-class group_spawn final : public awaitable_case {
+class group_spawn : public awaitable_case {
 public:
     leat::task<> set_up() override
     {
@@ -647,7 +648,7 @@ public:
         co_await host_;
     }
 
-private:
+protected:
     leat::task<> host()
     {
         co_await leat::with_group({.limit = 1}, [this](leat::task_group& group) -> leat::task<> {
@@ -780,6 +781,270 @@ private:
     }
 };
 
+// -- the same, with failure as a value: as_result() of each kind of operation --------------------------------
+
+class send_result final : public send_rvalue {
+public:
+    leat::task<> wait() override
+    {
+        parcel mine{7};
+        leat::result<> sent = co_await leat::as_result(ch.send(std::move(mine)));
+        kept_ = mine.full() && mine.value() == 7;
+        std::move(sent).value();
+        expect(!mine.full(), "a value that was sent is still here");
+    }
+};
+
+class send_void_result final : public send_void {
+public:
+    leat::task<> wait() override
+    {
+        leat::result<> sent = co_await leat::as_result(ch.send());
+        std::move(sent).value();
+    }
+};
+
+class select_result final : public recv {
+public:
+    leat::task<> wait() override
+    {
+        leat::channel<int> never;
+        auto picked = co_await leat::as_result(leat::select(never.recv(), ch.recv(), leat::after(24h)));
+        auto happened = std::move(picked).value();
+        expect(happened.index == 1 && std::get<1>(happened.value) == 7, "select took another case");
+    }
+};
+
+class select_range_result final : public recv {
+public:
+    leat::task<> wait() override
+    {
+        const std::vector<leat::channel<int>> from{leat::channel<int>{}, ch, leat::channel<int>{}};
+        auto picked = co_await leat::as_result(leat::select_range(from));
+        auto happened = std::move(picked).value();
+        expect(happened.index == 1 && happened.value == 7, "select_range took another case");
+    }
+};
+
+class sleep_result final : public awaitable_case {
+public:
+    leat::task<> wait() override
+    {
+        leat::result<> slept = co_await leat::as_result(leat::sleep_for(time_until_happening()));
+        std::move(slept).value();
+    }
+};
+
+class timer_result final : public timer_wait {
+public:
+    leat::task<> wait() override
+    {
+        auto fired = co_await leat::as_result(timer_.wait());
+        static_cast<void>(std::move(fired).value());
+    }
+};
+
+class ticker_result final : public ticker_tick {
+public:
+    leat::task<> wait() override
+    {
+        auto ticked = co_await leat::as_result(ticker_.tick());
+        static_cast<void>(std::move(ticked).value());
+    }
+};
+
+class done_result final : public done {
+public:
+    leat::task<> wait() override
+    {
+        leat::result<> ended = co_await leat::as_result(other_.first.done());
+        std::move(ended).value();
+    }
+};
+
+class handle_result final : public join {
+public:
+    leat::task<> wait() override
+    {
+        leat::result<> ended = co_await leat::as_result(joined);
+        std::move(ended).value();
+    }
+};
+
+class join_result final : public join {
+public:
+    leat::task<> wait() override
+    {
+        leat::result<> ended = co_await leat::as_result(joined.join());
+        std::move(ended).value();
+    }
+};
+
+class blocking_result final : public blocking {
+public:
+    leat::task<> wait() override
+    {
+        auto count = [this] { runs_.fetch_add(1); };
+        const int before = runs_.load();
+        leat::result<> ran = co_await leat::as_result(leat::blocking(std::ref(count)));
+        kept_ = runs_.load() == before;
+        std::move(ran).value();
+        expect(!kept_, "a blocking call did not run");
+    }
+};
+
+class yield_result final : public yield {
+public:
+    leat::task<> wait() override
+    {
+        leat::result<> yielded = co_await leat::as_result(leat::this_task::yield());
+        std::move(yielded).value();
+    }
+};
+
+class resume_on_result final : public resume_on {
+public:
+    leat::task<> wait() override
+    {
+        const leat::executor home = leat::this_task::executor();
+        leat::result<> moved = co_await leat::as_result(leat::this_task::resume_on(there_.get_executor()));
+        std::move(moved).value();
+        expect(leat::this_task::executor() == there_.get_executor(), "the task did not go there");
+        const leat::context deaf = leat::without_cancel(leat::this_task::context());
+        co_await leat::with_context(deaf, leat::this_task::resume_on(home));
+    }
+};
+
+class group_spawn_result final : public group_spawn {
+public:
+    leat::task<> wait() override
+    {
+        const int before = runs_.load();
+        auto child = co_await leat::as_result(group_->spawn([this] { runs_.fetch_add(1); }));
+        kept_ = runs_.load() == before;
+        leat::join_handle<> started = std::move(child).value();
+        const leat::context deaf = leat::without_cancel(leat::this_task::context());
+        co_await leat::with_context(deaf, std::move(started));
+        expect(runs_.load() == before + 1, "the child did not run once");
+    }
+};
+
+class task_result final : public recv {
+public:
+    leat::task<> wait() override
+    {
+        leat::result<> ended = co_await leat::as_result(recv::wait());
+        std::move(ended).value();
+    }
+};
+
+// -- several at once -----------------------------------------------------------------------------------------
+
+class when_all_range final : public recv {
+public:
+    leat::task<> wait() override
+    {
+        std::vector<leat::task<int>> all;
+        all.push_back(take(ch));
+        all.push_back(at_once());
+        const std::vector<int> got = co_await leat::when_all(std::move(all));
+        expect(got.size() == 2 && got[0] == 7 && got[1] == 1, "when_all gave something else");
+    }
+
+private:
+    static leat::task<int> at_once()
+    {
+        co_return 1;
+    }
+    static leat::task<int> take(leat::channel<int> from)
+    {
+        const std::optional<int> got = co_await from.recv();
+        co_return got.value_or(0);
+    }
+};
+
+class when_all_settled final : public recv {
+public:
+    leat::task<> wait() override
+    {
+        auto [got, failed] = co_await leat::when_all_settled(ch.recv(), fails());
+        expect(!failed.has_value() && failed.error() == leat::errc::failed, "a failure was lost");
+        const std::optional<int> value = std::move(got).value();
+        expect(value == 7, "when_all_settled gave something else");
+    }
+
+private:
+    static leat::task<> fails()
+    {
+        throw std::domain_error{"on purpose"};
+        co_return;
+    }
+};
+
+class when_all_settled_range final : public recv {
+public:
+    leat::task<> wait() override
+    {
+        std::vector<leat::task<>> all;
+        all.push_back(recv::wait());
+        std::vector<leat::result<>> got = co_await leat::when_all_settled(std::move(all));
+        std::move(got.at(0)).value();
+    }
+};
+
+class with_results final : public recv {
+public:
+    leat::task<> wait() override
+    {
+        const std::vector<int> got =
+            co_await leat::with_results<int>([this](leat::result_group<int>& group) -> leat::task<> {
+                co_await group.spawn([] { return 1; });
+                co_await group.spawn(take(ch));
+            });
+        expect(got.size() == 2 && got[0] == 1 && got[1] == 7, "with_results gave something else");
+    }
+
+private:
+    static leat::task<int> take(leat::channel<int> from)
+    {
+        const std::optional<int> got = co_await from.recv();
+        co_return got.value_or(0);
+    }
+};
+
+/// Cleans up under shield(), whatever has ended the wait.
+class shielded_cleanup final : public recv {
+public:
+    leat::task<> wait() override
+    {
+        std::exception_ptr failed;
+        kept_ = false;
+        try {
+            co_await recv::wait();
+        } catch (...) {
+            failed = std::current_exception();
+        }
+        const leat::channel<int> log{1};
+        co_await leat::shield(24h, tidy(log));
+        kept_ = log.size() == 1;
+        if (failed)
+            std::rethrow_exception(failed);
+        expect(kept_, "the cleanup was cut short");
+    }
+    bool intact() const override
+    {
+        return kept_;
+    }
+
+private:
+    static leat::task<> tidy(leat::channel<int> log)
+    {
+        co_await leat::this_task::yield();
+        co_await log.send(1);
+    }
+    bool kept_ = true;
+};
+
 }  // namespace cases
 
 template <class Case>
@@ -828,6 +1093,27 @@ inline std::vector<awaitable_entry> awaitables()
         {"with_context", happens::once, create_case<with_context>},
         {"with_context, cancellable", happens::once, create_case<with_cancellable_context>},
         {"nested tasks", happens::once, create_case<nested>},
+        {"as_result(send)", happens::once, create_case<send_result>},
+        {"as_result(send, void)", happens::once, create_case<send_void_result>},
+        {"as_result(select)", happens::once, create_case<select_result>},
+        {"as_result(select_range)", happens::once, create_case<select_range_result>},
+        {"as_result(sleep_for)", happens::by_itself, create_case<sleep_result>},
+        {"as_result(timer::wait)", happens::once, create_case<timer_result>, true, true, false, true, false,
+         true},
+        {"as_result(ticker::tick)", happens::by_itself, create_case<ticker_result>, true, true, false},
+        {"as_result(done)", happens::for_good, create_case<done_result>, true, true, true, true, true},
+        {"as_result(join_handle)", happens::once, create_case<handle_result>, true, true, false},
+        {"as_result(join)", happens::once, create_case<join_result>, true, true, false},
+        {"as_result(blocking)", happens::for_good, create_case<blocking_result>, true, false, false},
+        {"as_result(yield)", happens::at_once, create_case<yield_result>},
+        {"as_result(resume_on)", happens::at_once, create_case<resume_on_result>, true, true, false, false},
+        {"as_result(task_group::spawn)", happens::once, create_case<group_spawn_result>, true, true, false},
+        {"as_result(task)", happens::once, create_case<task_result>},
+        {"when_all, range", happens::once, create_case<when_all_range>},
+        {"when_all_settled", happens::once, create_case<when_all_settled>},
+        {"when_all_settled, range", happens::once, create_case<when_all_settled_range>},
+        {"with_results", happens::once, create_case<with_results>},
+        {"shield, cleaning up", happens::once, create_case<shielded_cleanup>},
     };
 }
 
