@@ -16,6 +16,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <initializer_list>
 #include <optional>
 #include <random>
 #include <thread>
@@ -52,6 +53,20 @@ private:
     std::uint64_t state_;
 };
 
+/// The ways to send or receive, which a run has to have gone through.
+enum way : std::size_t {
+    plain,    ///< one operation
+    several,  ///< a select of several
+    limited,  ///< with a time limit, as a case of a select
+    at_once,  ///< select with otherwise
+    timed,    ///< under a timeout
+    raced,    ///< with a cancellation that races with it
+    tried,    ///< try_
+    blocked,  ///< from a thread of none
+    drained,  ///< from the buffers, when everybody had gone
+    way_count
+};
+
 /// What has become of each value.
 class ledger {
 public:
@@ -64,9 +79,15 @@ public:
         (was_sent ? sent_ : returned_).fetch_add(1, std::memory_order_relaxed);
         note(value, was_sent ? sent_once : returned_once);
     }
-    void received(const parcel& what) noexcept
+    /// One attempt to send it has been made.
+    void attempted(way how, bool was_sent) noexcept
+    {
+        (was_sent ? sent_by_ : returned_by_)[how].fetch_add(1, std::memory_order_relaxed);
+    }
+    void received(const parcel& what, way how) noexcept
     {
         received_.fetch_add(1, std::memory_order_relaxed);
+        received_by_[how].fetch_add(1, std::memory_order_relaxed);
         if (!what.full())
             wrong_.fetch_add(1, std::memory_order_relaxed);
         else
@@ -91,6 +112,27 @@ public:
     {
         return sent_.load();
     }
+    /// That values were sent in each of these ways, and in each that has to be able to fail returned; and
+    /// received in each of the others.
+    void check_ways(std::initializer_list<way> sent, std::initializer_list<way> returned,
+                    std::initializer_list<way> received) const
+    {
+        CHECK(received_.load() > 0);
+        CHECK(sent_.load() > 0);
+        CHECK(returned_.load() > 0);
+        for (const way how : sent) {
+            INFO("sent, way ", how);
+            CHECK(sent_by_[how].load() > 0);
+        }
+        for (const way how : returned) {
+            INFO("returned, way ", how);
+            CHECK(returned_by_[how].load() > 0);
+        }
+        for (const way how : received) {
+            INFO("received, way ", how);
+            CHECK(received_by_[how].load() > 0);
+        }
+    }
 
 private:
     static constexpr std::uint8_t sent_once = 1;
@@ -104,6 +146,9 @@ private:
     }
 
     std::vector<std::atomic<std::uint8_t>> seen_;
+    std::array<std::atomic<long>, way_count> sent_by_{};
+    std::array<std::atomic<long>, way_count> returned_by_{};
+    std::array<std::atomic<long>, way_count> received_by_{};
     std::atomic<long> sent_{0};
     std::atomic<long> returned_{0};
     std::atomic<long> received_{0};
@@ -136,7 +181,7 @@ public:
     {
         for (const leat::channel<parcel>& ch : channels)
             while (leat::result<parcel> left = ch.try_recv())
-                book.received(*left);
+                book.received(*left, drained);
     }
 
     std::uint64_t seed;
@@ -171,28 +216,39 @@ leat::task<leat::result<T>> racing_with_cancel(leat::task<T> what, std::size_t d
 }
 
 /// One attempt to get rid of a value, in one of many ways. Afterwards it is full, or it has been sent.
-leat::task<> attempt(const market& in, parcel& mine, dice& random)
+leat::task<> attempt(market& in, parcel& mine, dice& random)
 {
+    way how = tried;
     const leat::channel<parcel>& a = in.channels[random(in.channels.size())];
     const leat::channel<parcel>& b = in.channels[random(in.channels.size())];
     try {
         switch (random(7)) {
-        case 0: co_await a.send(std::move(mine)); break;
+        case 0:
+            how = plain;
+            co_await a.send(std::move(mine));
+            break;
         case 1:
+            how = several;
             static_cast<void>(co_await leat::select(a.send(std::move(mine)), b.send(std::move(mine))));
             break;
         case 2:
+            how = limited;
             static_cast<void>(co_await leat::select(a.send(std::move(mine)), leat::after(random.span()),
                                                     b.send(std::move(mine)), a.send(std::move(mine))));
             break;
-        case 3: static_cast<void>(co_await leat::select(a.send(std::move(mine)), leat::otherwise())); break;
+        case 3:
+            how = at_once;
+            static_cast<void>(co_await leat::select(a.send(std::move(mine)), leat::otherwise()));
+            break;
         case 4: {
+            how = timed;
             const leat::result<> sent =
                 co_await leat::as_result(leat::timeout(random.span(), send_to(a, mine)));
             static_cast<void>(sent);
             break;
         }
         case 5: {
+            how = raced;
             const leat::result<> sent = co_await racing_with_cancel(send_to(a, mine), random(4));
             static_cast<void>(sent);
             break;
@@ -201,6 +257,7 @@ leat::task<> attempt(const market& in, parcel& mine, dice& random)
         }
     } catch (const leat::channel_closed_error&) {
     }
+    in.book.attempted(how, !mine.full());
 }
 
 leat::task<> produce(market& in, int from, int until, std::uint64_t who)
@@ -221,44 +278,58 @@ leat::task<> consume(market& in, std::uint64_t who)
     const std::vector<leat::channel<parcel>>& ch = in.channels;
     while (open[0] || open[1] || open[2] || open[3]) {
         const std::size_t which = random(4);
-        const auto take = [&](std::size_t from) {
-            return [&, from](std::optional<parcel> got) {
+        const auto take = [&](std::size_t from, way how) {
+            return [&, from, how](std::optional<parcel> got) {
                 if (got)
-                    in.book.received(*got);
+                    in.book.received(*got, how);
                 else
                     open[from] = false;
             };
         };
-        switch (random(6)) {
+        switch (random(7)) {
         case 0:
         case 1:
-            co_await leat::select(
-                leat::on_if(open[0], ch[0].recv(), take(0)), leat::on_if(open[1], ch[1].recv(), take(1)),
-                leat::on_if(open[2], ch[2].recv(), take(2)), leat::on_if(open[3], ch[3].recv(), take(3)));
+            co_await leat::select(leat::on_if(open[0], ch[0].recv(), take(0, several)),
+                                  leat::on_if(open[1], ch[1].recv(), take(1, several)),
+                                  leat::on_if(open[2], ch[2].recv(), take(2, several)),
+                                  leat::on_if(open[3], ch[3].recv(), take(3, several)));
             break;
         case 2:
-            co_await leat::select(leat::on_if(open[which], ch[which].recv(), take(which)),
+            co_await leat::select(leat::on_if(open[which], ch[which].recv(), take(which, limited)),
                                   leat::on(leat::after(random.span()), [] {}),
-                                  leat::on_if(open[0], ch[0].recv(), take(0)));
+                                  leat::on_if(open[0], ch[0].recv(), take(0, limited)));
+            break;
+        case 5:
+            co_await leat::select(leat::on_if(open[which], ch[which].recv(), take(which, at_once)),
+                                  leat::otherwise());
             break;
         case 3: {
             auto got = co_await leat::as_result(leat::timeout(random.span(), recv_from(ch[which])));
             if (got)
-                take(which)(std::move(*got));
+                take(which, timed)(std::move(*got));
             break;
         }
         case 4: {
             auto got = co_await racing_with_cancel(recv_from(ch[which]), random(4));
             if (got)
-                take(which)(std::move(*got));
+                take(which, raced)(std::move(*got));
             break;
         }
         default:
             if (leat::result<parcel> got = ch[which].try_recv())
-                in.book.received(*got);
+                in.book.received(*got, tried);
             co_await leat::this_task::yield();
         }
     }
+}
+
+/// Takes from one channel only. (If those that take from several did that, too, all could wait on one channel
+/// while all producers wait on another.)
+leat::task<> consume_one(market& in, std::size_t which)
+{
+    const leat::channel<parcel> from = in.channels[which];
+    while (std::optional<parcel> got = co_await from.recv())
+        in.book.received(*got, plain);
 }
 
 /// Closes one channel after the other while the trade goes on.
@@ -283,6 +354,7 @@ leat::task<> trade(market& in, int values, int producers, int consumers, bool cl
                                              static_cast<std::uint64_t>(p))));
     for (int c = 0; c < consumers; ++c)
         taking.push_back(leat::spawn(consume(in, static_cast<std::uint64_t>(100 + c))));
+    taking.push_back(leat::spawn(consume_one(in, 2)));
     leat::join_handle<> closer;
     if (closing)
         closer = leat::spawn(close_now_and_then(in, values));
@@ -319,18 +391,23 @@ TEST_CASE("conservation: in a world, under many seeds, everything sent is receiv
     }
 }
 
-TEST_CASE("conservation: on a pool of 1 to 8 workers a million values are received once or returned")
+TEST_CASE(
+    "conservation: on a pool of 1, 2, 4 and 8 workers a million values are each received once or returned")
 {
     for (const std::ptrdiff_t workers : {1, 2, 4, 8}) {
         const std::uint64_t seed = fresh_seed();
         CAPTURE(workers);
         CAPTURE(seed);
-        const int values = rounds(250'000);
+        const int values = rounds(1'000'000);
         market in{values, seed};
         leat::run(trade(in, values, 16, 8, workers != 2), {.workers = workers});
         in.drain();
         in.book.check();
-        CHECK(in.book.sent() > 0);
+        in.book.check_ways({plain, several, limited, at_once, timed, raced, tried},
+                           {limited, at_once, timed, raced, tried},
+                           {plain, several, limited, at_once, timed, raced, tried});
+        if (workers != 2)
+            in.book.check_ways({}, {plain, several}, {});
     }
 }
 
@@ -340,11 +417,13 @@ TEST_CASE("conservation: between threads and tasks values are received once or r
         const std::uint64_t seed = fresh_seed();
         CAPTURE(workers);
         CAPTURE(seed);
-        const int values = rounds(20'000);
+        const int values = rounds(600'000);
         const int outside = values / 3;
         market in{values, seed};
         leat::runtime pool{{.workers = workers}};
         std::vector<std::thread> threads;
+        std::array<std::atomic<long>, way_count> outside_sent{};
+        std::atomic<long> outside_returned{0};
         std::atomic<int> producing{2};
         for (int t = 0; t < 2; ++t)
             threads.emplace_back([&, t] {
@@ -354,13 +433,17 @@ TEST_CASE("conservation: between threads and tasks values are received once or r
                 for (int value = from; value < until; ++value) {
                     parcel mine{value};
                     const leat::channel<parcel>& to = in.channels[random(in.channels.size())];
+                    const way how = random(3) == 0 ? tried : blocked;
                     try {
-                        if (random(3) == 0)
+                        if (how == tried)
                             static_cast<void>(to.try_send(std::move(mine)));
                         else
                             to.blocking_send(std::move(mine));
                     } catch (const leat::channel_closed_error&) {
                     }
+                    outside_sent[how].fetch_add(!mine.full());
+                    outside_returned.fetch_add(mine.full());
+                    in.book.attempted(how, !mine.full());
                     in.book.settled(!mine.full(), value);
                 }
                 producing.fetch_sub(1);
@@ -369,10 +452,10 @@ TEST_CASE("conservation: between threads and tasks values are received once or r
             threads.emplace_back([&, t] {
                 dice random{seed, 300 + t};
                 while (std::optional<parcel> got = in.channels[t].blocking_recv()) {
-                    in.book.received(*got);
+                    in.book.received(*got, blocked);
                     if (random(4) == 0)
                         if (leat::result<parcel> more = in.channels[random(in.channels.size())].try_recv())
-                            in.book.received(*more);
+                            in.book.received(*more, tried);
                 }
             });
         auto inside = [&]() -> leat::task<> {
@@ -398,6 +481,12 @@ TEST_CASE("conservation: between threads and tasks values are received once or r
             each.join();
         in.drain();
         in.book.check();
+        CHECK(outside_sent[tried] > 0);
+        CHECK(outside_sent[blocked] > 0);
+        CHECK(outside_returned > 0);
+        in.book.check_ways({plain, several, limited, at_once, timed, raced, tried, blocked},
+                           {limited, at_once, timed, raced, tried},
+                           {several, limited, at_once, timed, raced, tried, blocked});
     }
 }
 
