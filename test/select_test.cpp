@@ -16,6 +16,7 @@
 #include <cstddef>
 #include <functional>
 #include <memory>
+#include <numeric>
 #include <optional>
 #include <stdexcept>
 #include <string>
@@ -101,38 +102,83 @@ TEST_CASE("select: the only ready case happens, and its handler gets the value")
     CHECK(world.now() == 0s);
 }
 
-TEST_CASE("select: receives that are all ready are chosen equally often")
+namespace {
+
+constexpr int choices = 100'000;
+
+/// How often each of `n` receives is chosen that are all ready.
+leat::task<> choose_receives(std::vector<long>& counts)
 {
-    for (const std::size_t n : {2U, 3U, 8U}) {
-        leat::sim::world world{n};
-        std::vector<long> counts(n);
-        auto body = [&]() -> leat::task<> {
-            std::vector<leat::channel<int>> ch;
-            for (std::size_t i = 0; i < n; ++i) {
-                ch.emplace_back(1);
-                co_await ch[i].send(0);
-            }
-            for (int i = 0; i < 100'000; ++i) {
-                std::size_t chosen = 0;
-                if (n == 2)
-                    chosen = (co_await leat::select(ch[0].recv(), ch[1].recv())).index;
-                else if (n == 3)
-                    chosen = (co_await leat::select(ch[0].recv(), ch[1].recv(), ch[2].recv())).index;
-                else
-                    chosen = (co_await leat::select(ch[0].recv(), ch[1].recv(), ch[2].recv(), ch[3].recv(),
-                                                    ch[4].recv(), ch[5].recv(), ch[6].recv(), ch[7].recv()))
-                                 .index;
-                ++counts[chosen];
-                co_await ch[chosen].send(0);
-            }
-        };
-        world.run(body);
-        CAPTURE(n);
-        CHECK(chi_square(counts) < one_in_a_million(n));
+    const std::size_t n = counts.size();
+    std::vector<leat::channel<int>> ch;
+    for (std::size_t i = 0; i < n; ++i) {
+        ch.emplace_back(1);
+        co_await ch[i].send(0);
+    }
+    for (int i = 0; i < choices; ++i) {
+        std::size_t chosen = 0;
+        if (n == 2)
+            chosen = (co_await leat::select(ch[0].recv(), ch[1].recv())).index;
+        else if (n == 3)
+            chosen = (co_await leat::select(ch[0].recv(), ch[1].recv(), ch[2].recv())).index;
+        else
+            chosen = (co_await leat::select(ch[0].recv(), ch[1].recv(), ch[2].recv(), ch[3].recv(),
+                                            ch[4].recv(), ch[5].recv(), ch[6].recv(), ch[7].recv()))
+                         .index;
+        ++counts[chosen];
+        co_await ch[chosen].send(0);
     }
 }
 
-TEST_CASE("select: sends that are all ready are chosen equally often, on the pool too")
+/// How often each of `n` sends is chosen that are all ready.
+leat::task<> choose_sends(std::vector<long>& counts)
+{
+    const std::size_t n = counts.size();
+    std::vector<leat::channel<int>> ch;
+    for (std::size_t i = 0; i < n; ++i)
+        ch.emplace_back(1);
+    for (int i = 0; i < choices; ++i) {
+        std::size_t chosen = 0;
+        if (n == 2)
+            chosen = (co_await leat::select(ch[0].send(0), ch[1].send(1))).index;
+        else if (n == 3)
+            chosen = (co_await leat::select(ch[0].send(0), ch[1].send(1), ch[2].send(2))).index;
+        else
+            chosen = (co_await leat::select(ch[0].send(0), ch[1].send(1), ch[2].send(2), ch[3].send(3),
+                                            ch[4].send(4), ch[5].send(5), ch[6].send(6), ch[7].send(7)))
+                         .index;
+        ++counts[chosen];
+        const leat::result<int> sent = ch[chosen].try_recv();
+        if (!sent || static_cast<std::size_t>(*sent) != chosen)
+            throw std::logic_error{"another value was sent"};
+    }
+}
+
+}  // namespace
+
+TEST_CASE(
+    "select: receives, or sends, that are all ready are chosen equally often, in a world and on the pool")
+{
+    leat::runtime pool{{.workers = 1}};
+    for (const std::size_t n : {2U, 3U, 8U})
+        for (const bool sends : {false, true})
+            for (const bool simulated : {true, false}) {
+                CAPTURE(n);
+                CAPTURE(sends);
+                CAPTURE(simulated);
+                std::vector<long> counts(n);
+                leat::sim::world world{n};
+                auto body = [&] { return sends ? choose_sends(counts) : choose_receives(counts); };
+                if (simulated)
+                    world.run(body);
+                else
+                    pool.block_on(body);
+                CHECK(std::accumulate(counts.begin(), counts.end(), 0L) == choices);
+                CHECK(chi_square(counts) < one_in_a_million(n));
+            }
+}
+
+TEST_CASE("select: sends to one channel are chosen equally often, on the pool too")
 {
     leat::runtime pool{{.workers = 1}};
     leat::sim::world world{7};
