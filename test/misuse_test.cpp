@@ -47,8 +47,9 @@ std::string misuse(F f)
 
 /// Runs `scenario` again and again and lets its first, second, third... allocation of a frame fail, until one run
 /// gets by without that. Each run has to end in its own way or with bad_alloc, and to leave nothing behind.
-template <class Scenario>
-void fail_each_allocation(Scenario scenario)
+/// `run` runs a task and whatever it leaves.
+template <class Run, class Scenario>
+void fail_each_allocation_in(Run run, Scenario scenario)
 {
     int failures = 0;
     for (std::size_t nth = 0;; ++nth) {
@@ -56,30 +57,62 @@ void fail_each_allocation(Scenario scenario)
         CAPTURE(nth);
         const test::no_more_than_before lives;
         bool fell = false;
-        {
-            leat::sim::world world{nth + 1};
-            world.run([&]() -> task<> {
-                leat::detail::fail_next_frames(1, nth);
-                bool thrown = false;
-                try {
-                    co_await scenario();
-                } catch (const std::bad_alloc&) {
-                    thrown = true;
-                }
-                fell = leat::detail::fail_next_frames(0) == 0;
-                failures += thrown;
-                if (thrown)
-                    CHECK(fell);
-            });
-            // Those whose handles the failure has dropped.
-            world.settle();
-            CHECK(world.live_tasks() == 0);
-        }
+        run(nth, [&]() -> task<> {
+            leat::detail::fail_next_frames(1, nth);
+            bool thrown = false;
+            try {
+                co_await scenario();
+            } catch (const std::bad_alloc&) {
+                thrown = true;
+            }
+            fell = leat::detail::fail_next_frames(0) == 0;
+            failures += thrown;
+            if (thrown)
+                CHECK(fell);
+        });
         CHECK(lives.excess() == 0);
         if (!fell)
             break;
     }
     CHECK(failures > 0);
+}
+
+template <class Scenario>
+void fail_each_allocation(Scenario scenario)
+{
+    fail_each_allocation_in(
+        [](std::size_t nth, auto body) {
+            leat::sim::world world{nth + 1};
+            world.run(body);
+            // Those whose handles the failure has dropped.
+            world.settle();
+            CHECK(world.live_tasks() == 0);
+        },
+        std::move(scenario));
+}
+
+/// The same on a runtime. It has one worker, because the thread is told which of its allocations is to fail.
+template <class Scenario>
+void fail_each_allocation_of_a_worker(Scenario scenario)
+{
+    int unseen = 0;
+    fail_each_allocation_in(
+        [&](std::size_t, auto body) {
+            leat::runtime pool{{.workers = 1,
+                                .blocking_threads = 1,
+                                .on_unhandled = [&](const leat::unhandled_failure& failure) {
+                                    // What fails where nobody waits for it fails for want of memory, too.
+                                    try {
+                                        std::rethrow_exception(failure.thrown);
+                                    } catch (const std::bad_alloc&) {
+                                    } catch (...) {
+                                        ++unseen;
+                                    }
+                                }}};
+            pool.block_on(body);
+        },
+        std::move(scenario));
+    CHECK(unseen == 0);
 }
 
 }  // namespace
@@ -308,5 +341,99 @@ TEST_CASE("misuse: memory runs out at each point of an unbounded channel")
             CHECK(got->value == i);
         }
         static_cast<void>(co_await give(counted{}));
+    });
+}
+
+// ---- The same on a runtime ----------------------------------------------------------------------
+
+TEST_CASE("misuse: memory of a runtime runs out at each point of awaiting and spawning")
+{
+    fail_each_allocation_of_a_worker([]() -> task<> {
+        const int awaited = co_await give(counted{1});
+        CHECK(awaited == 1);
+        auto body = [token = counted{}]() -> task<int> { co_return co_await give(counted{2}); };
+        auto handle = leat::spawn(std::move(body), {.name = "named, which is another allocation"});
+        auto plain = leat::spawn([kept = counted{3}] { return kept.value; });
+        const int spawned = co_await handle;
+        CHECK(spawned == 2);
+        const int called = co_await plain;
+        CHECK(called == 3);
+    });
+}
+
+TEST_CASE("misuse: memory of a runtime runs out at each point of a group, of when_all and when_any")
+{
+    fail_each_allocation_of_a_worker([]() -> task<> {
+        co_await leat::with_group({.limit = 2}, [](leat::task_group& group) -> task<> {
+            for (int i = 0; i < 4; ++i) {
+                auto child = [token = counted{i}]() -> task<> {
+                    co_await leat::this_task::yield();
+                    static_cast<void>(co_await give(counted{token.value}));
+                };
+                co_await group.spawn(std::move(child));
+            }
+            static_cast<void>(group.try_spawn(wait_for_nothing(counted{})));
+            co_await leat::this_task::yield();
+            group.cancel();
+        });
+    });
+    fail_each_allocation_of_a_worker([]() -> task<> {
+        auto [a, b] = co_await leat::when_all(give(counted{1}), give(counted{2}));
+        CHECK(a + b == 3);
+        auto first = co_await leat::when_any(wait_for_nothing(counted{}), give(counted{2}));
+        CHECK(first.index == 1);
+    });
+}
+
+TEST_CASE("misuse: memory of a runtime runs out at each point of a blocking call")
+{
+    fail_each_allocation_of_a_worker([]() -> task<> {
+        auto call = [token = counted{4}] { return token.value; };
+        const int got = co_await leat::blocking(std::move(call));
+        CHECK(got == 4);
+        auto nested = []() -> task<int> {
+            auto inner = [token = counted{5}] { return token.value; };
+            co_return co_await leat::blocking(std::move(inner));
+        };
+        const int limited = co_await leat::timeout(1h, nested());
+        CHECK(limited == 5);
+    });
+}
+
+TEST_CASE("misuse: memory of a runtime runs out at each point of after_func")
+{
+    fail_each_allocation_of_a_worker([]() -> task<> {
+        leat::channel<int> ran{2};
+        auto [ctx, cancel] = leat::with_cancel();
+        // No coroutine: that could fail where nobody hears of it but the handler of the runtime.
+        auto note = [ran, token = counted{6}] { static_cast<void>(ran.try_send(token.value)); };
+        auto waiting = leat::after_func(ctx, std::move(note));
+        auto stopped = leat::after_func(ctx, [token = counted{7}] {});
+        CHECK(stopped.stop());
+        cancel();
+        const auto got = co_await ran.recv();
+        CHECK(got == 6);
+        static_cast<void>(waiting);
+    });
+}
+
+TEST_CASE("misuse: memory of a runtime runs out at each point of timers and time limits")
+{
+    fail_each_allocation_of_a_worker([]() -> task<> {
+        leat::timer once{1us};
+        co_await once.wait();
+        leat::ticker often{1us};
+        co_await often.tick();
+        co_await leat::sleep_for(1us);
+        const auto picked = co_await leat::select(leat::after(1us), leat::after(1h));
+        CHECK(picked.index == 0);
+        const auto late = co_await leat::as_result(leat::timeout(1us, wait_for_nothing(counted{})));
+        if (late.error() == leat::errc::failed)
+            std::rethrow_exception(late.exception());
+        CHECK(late.error() == leat::errc::deadline_exceeded);
+        auto [limited, cancel] = leat::with_timeout(leat::this_task::context(), 1h);
+        leat::timer kept{1h};
+        CHECK(kept.stop());
+        CHECK(!limited.cancelled());
     });
 }
