@@ -59,6 +59,18 @@ std::size_t resident()
     return static_cast<std::size_t>(pages) * static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
 }
 
+/// How many tasks are parked in receives from a channel, at one moment.
+template <class T>
+std::size_t parked_at(const leat::channel<T>& gate)
+{
+    auto* const core = leat::detail::channel_access::core(gate);
+    const leat::detail::spin_guard hold{core->lock};
+    std::size_t count = 0;
+    for (const leat::detail::waiter* each = core->receivers.front(); each != nullptr; each = each->next)
+        ++count;
+    return count;
+}
+
 task<int> leaf(stack_use& stack, int n)
 {
     stack.note();
@@ -198,15 +210,16 @@ TEST_CASE("depth: a million tasks parked at once are woken and end, and the memo
                         static_cast<void>(co_await gate.recv());
                         ++woken;
                     });
-                while (ready != size)
+                while (ready != size || parked_at(gate) != size)
                     co_await leat::this_task::yield();
+                CHECK(woken == 0);
                 gate.close();
             });
         });
     };
     crowd(1000);
     const std::size_t before = resident();
-    woken = 0;
+    CHECK(woken.exchange(0) == 1000);
     crowd(count);
     CHECK(woken == count);
     CHECK(pool.metrics().live_tasks == 0);
@@ -236,8 +249,9 @@ TEST_CASE("depth: a hundred thousand tasks parked at once are cancelled, and end
                     auto got = co_await leat::as_result(never.recv());
                     told += got.error() == leat::errc::cancelled;
                 });
-            while (ready != count)
+            while (ready != count || parked_at(never) != count)
                 co_await leat::this_task::yield();
+            CHECK(told == 0);
             group.cancel();
         });
     });
