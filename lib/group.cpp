@@ -141,7 +141,11 @@ void join_scope::start(joinable_root& child, turn* by, bool with_handle) noexcep
 
 void join_scope::fork(joinable_root& child, turn* by) noexcept
 {
-    count_started(child);
+    // Not locked: until launch_forked() has started the first, the owner is alone.
+    ++live_;
+    ++places_;
+    if (policy_ != scope_policy::race && child.index == 0)
+        child.index = ++started_;
     child.announce(by);
     child.queued = std::exchange(forked_, &child);
 }
@@ -213,6 +217,10 @@ void join_scope::rethrow()
 // Nothing is allocated, and no exception destroyed, under the lock.
 void join_scope::child_ended(joinable_root& child, std::exception_ptr thrown, bool stopped, turn* by) noexcept
 {
+    if (!thrown && policy_ != scope_policy::race) [[likely]] {
+        leave(by);
+        return;
+    }
     const bool as_told = thrown && stopped && is_stop(thrown);
     const bool collected = thrown && !as_told && policy_ == scope_policy::collect_all;
     failure* const made = collected ? make_failure(child.index, thrown) : nullptr;
@@ -238,6 +246,11 @@ void join_scope::child_ended(joinable_root& child, std::exception_ptr thrown, bo
     // Before the child counts as ended: afterwards the scope may be gone.
     if (end_others)
         cancel(std::move(thrown));
+    leave(by);
+}
+
+void join_scope::leave(turn* by) noexcept
+{
     wake_list wakes;
     {
         std::lock_guard hold{lock_};

@@ -376,7 +376,6 @@ void start_into(join_scope& scope, task_root& owner, task<T>& what, outcome<T>& 
         auto* const child = prepare_spawn(scope.site(owner.now, {}, {}, nullptr), std::move(what));
         child->into = &slot;
         child->index = static_cast<std::uint32_t>(index);
-        static_cast<void>(scope.try_take_place());
         scope.fork(*child, owner.now);
     } catch (...) {
         what.discard();

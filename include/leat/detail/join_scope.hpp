@@ -167,6 +167,7 @@ private:
     bool take_place_locked() noexcept;
     void count_started(joinable_root& child) noexcept;
     void launch_forked() noexcept;
+    void leave(turn* by) noexcept;
 
     /// A failure that is collected. Allocated before the lock is taken.
     class failure {
