@@ -245,6 +245,13 @@ void cancel_node::destroy(context_node*& dying) noexcept
 
 void cancel_node::cancel(errc why, std::exception_ptr cause) noexcept
 {
+    wake_list wakes;
+    cancel(why, cause, wakes);
+    wakes.flush(current_turn());
+}
+
+void cancel_node::cancel(errc why, const std::exception_ptr& cause, wake_list& wakes) noexcept
+{
     if (!start_cancelling()) {
         // Somebody else tells those below; but whoever returns from cancel() must find the context ended.
         std::lock_guard hold{lock};
@@ -257,7 +264,7 @@ void cancel_node::cancel(errc why, std::exception_ptr cause) noexcept
     while (work != nullptr) {
         cancel_node* const node = work;
         work = node->next_work_;
-        node->end_this(why, cause, work);
+        node->end_this(why, cause, work, wakes);
         node->unref();
     }
 }
@@ -270,7 +277,8 @@ void cancel_node::end_locked(errc why, const std::exception_ptr& cause) noexcept
     error_.store(static_cast<int>(why), std::memory_order_seq_cst);
 }
 
-void cancel_node::end_this(errc why, const std::exception_ptr& cause, cancel_node*& work) noexcept
+void cancel_node::end_this(errc why, const std::exception_ptr& cause, cancel_node*& work,
+                           wake_list& wakes) noexcept
 {
     turn* const by = current_turn();
     timer_shard* armed_at = nullptr;
@@ -282,7 +290,6 @@ void cancel_node::end_this(errc why, const std::exception_ptr& cause, cancel_nod
     if (armed_at != nullptr)
         armed_at->disarm(*this);
     for (bool more = true; more;) {
-        wake_list wakes;
         task_root* hooked = nullptr;
         context_callback* calls[told_per_lock];  // in no list any more: remove() must not find them linked
         int called = 0;
@@ -330,7 +337,9 @@ void cancel_node::end_this(errc why, const std::exception_ptr& cause, cancel_nod
             }
             more = room == 0;
         }
-        wakes.flush(by);
+        // Of many the first need not wait until the last has been told.
+        if (more)
+            wakes.flush(by);
         while (hooked != nullptr) {
             task_root* const root = std::exchange(hooked, hooked->queued);
             root->on_stop->context_ended(by);
@@ -345,8 +354,11 @@ void cancel_node::end_this(errc why, const std::exception_ptr& cause, cancel_nod
         std::lock_guard hold{lock};
         tokens = stop_source_.get();
     }
-    if (tokens != nullptr)
+    if (tokens != nullptr) {
+        // Those who have been won must not wait for code of the user's.
+        wakes.flush(by);
         tokens->request_stop();
+    }
 }
 
 bool cancel_node::ending(int& merged) const noexcept
@@ -479,9 +491,9 @@ void cancel_node::expired(expiry& out) noexcept
         out.call(*this);
 }
 
-void cancel_node::fire(turn*) noexcept
+void cancel_node::fire(turn*, wake_list& wakes) noexcept
 {
-    cancel(errc::deadline_exceeded);
+    cancel(errc::deadline_exceeded, nullptr, wakes);
     unref();
 }
 

@@ -175,9 +175,8 @@ private:
         in_flight_.store(true, std::memory_order_relaxed);
         out.call(*this);
     }
-    void fire(turn* by) noexcept override
+    void fire(turn* by, wake_list& wakes) noexcept override
     {
-        wake_list wakes;
         timer_shard* tell = nullptr;
         std::int64_t due = 0;
         {
@@ -200,7 +199,6 @@ private:
         }
         if (tell != nullptr)
             tell->tell(due, by);
-        wakes.flush(by);
         unref();
     }
     void deliver(wake_list& wakes) noexcept

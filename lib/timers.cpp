@@ -24,8 +24,10 @@ std::size_t timer_shard::run(std::int64_t now, turn* by) noexcept
     std::size_t total = 0;
     if (earliest_.load(std::memory_order_relaxed) > now)
         return total;
+    // One list for all: a task that is scheduled alone goes before those that are ready.
+    wake_list wakes;
     for (bool more = true; more;) {
-        expiry due;
+        expiry due{wakes};
         int room = expired_per_lock;
         {
             std::lock_guard hold{lock};
@@ -41,12 +43,12 @@ std::size_t timer_shard::run(std::int64_t now, turn* by) noexcept
             earliest_.store(wheel.earliest_hint(), std::memory_order_seq_cst);
             armed_.store(wheel.size(), std::memory_order_relaxed);
         }
-        due.wakes.flush(by);
         while (expired_call* const call = due.calls) {
             due.calls = call->next_expired;
-            call->fire(by);
+            call->fire(by, wakes);
         }
     }
+    wakes.flush(by);
     return total;
 }
 

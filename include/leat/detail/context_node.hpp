@@ -192,11 +192,13 @@ private:
         return shard_ != nullptr && !shard_->closed();
     }
     void expired(expiry& out) noexcept override;
-    void fire(turn* by) noexcept override;
+    void fire(turn* by, wake_list& wakes) noexcept override;
 
     void attach(child_link& link) noexcept;
+    /// cancel() that leaves tasks to be scheduled by the caller, unless callbacks of stop_tokens are to be run.
+    void cancel(errc why, const std::exception_ptr& cause, wake_list& wakes) noexcept;
     void end_locked(errc why, const std::exception_ptr& cause) noexcept;
-    void end_this(errc why, const std::exception_ptr& cause, cancel_node*& work) noexcept;
+    void end_this(errc why, const std::exception_ptr& cause, cancel_node*& work, wake_list& wakes) noexcept;
     bool start_cancelling() noexcept
     {
         return !cancelling_.exchange(true, std::memory_order_acq_rel);

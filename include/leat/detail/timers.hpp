@@ -22,7 +22,8 @@ namespace leat::detail {
 /// Something to be done for an expired timer when no lock is held.
 class expired_call {
 public:
-    virtual void fire(turn* by) noexcept = 0;
+    /// Tasks that it wins go to `wakes`: what expires together is woken together, in order.
+    virtual void fire(turn* by, wake_list& wakes) noexcept = 0;
     expired_call* next_expired = nullptr;
 
 protected:
@@ -31,13 +32,20 @@ protected:
 
 /// What an expiry leaves to be done.
 struct expiry {
-    wake_list wakes;
+    explicit expiry(wake_list& woken) noexcept : wakes{woken}
+    {
+    }
+
+    wake_list& wakes;
     expired_call* calls = nullptr;
+
+    expired_call* last_call = nullptr;
 
     void call(expired_call& what) noexcept
     {
-        what.next_expired = calls;
-        calls = &what;
+        what.next_expired = nullptr;
+        (calls != nullptr ? last_call->next_expired : calls) = &what;
+        last_call = &what;
     }
 };
 
@@ -126,7 +134,8 @@ public:
         owner_->timer_armed(*this, deadline, by);
     }
 
-    /// Expires what is due; returns how many. The lock must not be held.
+    /// Expires what is due, in the order of deadlines; returns how many. The lock must not be held. Of those that
+    /// expire at once sleepers are woken first, then whoever waits for timers and contexts.
     std::size_t run(std::int64_t now, turn* by) noexcept;
     /// Not later than the next deadline; may be earlier after a cancellation. Any thread, no lock.
     std::int64_t earliest_hint() const noexcept
