@@ -96,6 +96,10 @@ private:
 
 constinit node_registry::shard registry[node_registry::shards];
 
+/// Held while the nodes of a tree are ended, before any of them is told. A lock for each tree would be one for
+/// all, as merge() joins trees.
+constinit spinlock trees;
+
 }  // namespace
 
 stop_state& never_stopped() noexcept
@@ -252,23 +256,62 @@ void cancel_node::cancel(errc why, std::exception_ptr cause) noexcept
 
 void cancel_node::cancel(errc why, const std::exception_ptr& cause, wake_list& wakes) noexcept
 {
-    if (!start_cancelling()) {
-        // Somebody else tells those below; but whoever returns from cancel() must find the context ended.
+    bool alone = false;
+    {
         std::lock_guard hold{lock};
-        end_locked(why, cause);
+        if (children_.empty()) {
+            if (error() != 0)
+                return;
+            end_locked(why, cause);
+            alone = true;
+        }
+    }
+    if (alone) {
+        ref();
+        tell(wakes);
+        unref();
         return;
     }
-    ref();
-    cancel_node* work = this;
-    next_work_ = nullptr;
-    while (work != nullptr) {
-        cancel_node* const node = work;
-        work = node->next_work_;
-        node->end_this(why, cause, work, wakes);
+    {
+        std::lock_guard tree{trees};
+        // By somebody who has come to the end of the tree below, and tells it.
+        if (marked_)
+            return;
+        marked_ = true;
+        ref();
+        next_marked_ = nullptr;
+        cancel_node* last = this;
+        for (cancel_node* node = this; node != nullptr; node = node->next_marked_)
+            node->mark_below(why, cause, last);
+    }
+    for (cancel_node* node = this; node != nullptr;) {
+        cancel_node* const next = node->next_marked_;
+        if (node->tells_)
+            node->tell(wakes);
         node->unref();
+        node = next;
     }
 }
 
+/// With the lock of trees, which has marked this node. Children are added to the list that ends with `last`.
+void cancel_node::mark_below(errc why, const std::exception_ptr& cause, cancel_node*& last) noexcept
+{
+    std::lock_guard hold{lock};
+    tells_ = error() == 0;
+    end_locked(why, cause);
+    for (child_link* link = children_.front(); link != nullptr; link = children_.after(*link)) {
+        cancel_node& child = *link->owner;
+        // A child that is being destroyed is left to its destructor.
+        if (child.marked_ || !child.try_ref())
+            continue;
+        child.marked_ = true;
+        child.next_marked_ = nullptr;
+        last->next_marked_ = &child;
+        last = &child;
+    }
+}
+
+/// The first reason stays.
 void cancel_node::end_locked(errc why, const std::exception_ptr& cause) noexcept
 {
     if (error() != 0)
@@ -277,14 +320,13 @@ void cancel_node::end_locked(errc why, const std::exception_ptr& cause) noexcept
     error_.store(static_cast<int>(why), std::memory_order_seq_cst);
 }
 
-void cancel_node::end_this(errc why, const std::exception_ptr& cause, cancel_node*& work,
-                           wake_list& wakes) noexcept
+/// Once, by whoever has ended the node.
+void cancel_node::tell(wake_list& wakes) noexcept
 {
     turn* const by = current_turn();
     timer_shard* armed_at = nullptr;
     {
         std::lock_guard hold{lock};
-        end_locked(why, cause);
         armed_at = shard_;
     }
     if (armed_at != nullptr)
@@ -293,8 +335,6 @@ void cancel_node::end_this(errc why, const std::exception_ptr& cause, cancel_nod
         task_root* hooked = nullptr;
         context_callback* calls[told_per_lock];  // in no list any more: remove() must not find them linked
         int called = 0;
-        cancel_node* already[told_per_lock];  // cancelled by others; let go of without the lock
-        int others = 0;
         int room = told_per_lock;
         {
             std::lock_guard hold{lock};
@@ -310,21 +350,6 @@ void cancel_node::end_this(errc why, const std::exception_ptr& cause, cancel_nod
                         wakes.push(*root);
                     else
                         root->queued = std::exchange(hooked, root);
-                }
-                --room;
-            }
-            while (room > 0) {
-                child_link* const link = children_.pop_front();
-                if (link == nullptr)
-                    break;
-                // A child that is being destroyed is left to its destructor.
-                if (link->owner->try_ref()) {
-                    if (link->owner->start_cancelling()) {
-                        link->owner->next_work_ = work;
-                        work = link->owner;
-                    } else {
-                        already[others++] = link->owner;
-                    }
                 }
                 --room;
             }
@@ -346,8 +371,6 @@ void cancel_node::end_this(errc why, const std::exception_ptr& cause, cancel_nod
         }
         for (int i = 0; i < called; ++i)
             calls[i]->run(by);
-        while (others != 0)
-            already[--others]->unref();
     }
     std::stop_source* tokens = nullptr;
     {
