@@ -520,6 +520,51 @@ void cancel_node::fire(turn*, wake_list& wakes) noexcept
     unref();
 }
 
+void cancel_node::disowned(expiry& out) noexcept
+{
+    if (try_ref())
+        out.call(*this);
+}
+
+// Under the lock whoever is listed is there, and so is his scheduler: a task leaves the lists, for which it takes the
+// lock, before its scheduler ends.
+void cancel_node::lost() noexcept
+{
+    const auto find_another = [&] {
+        if (error() != 0 || watched())
+            return;
+        for (task_root* root = tasks_.front(); root != nullptr; root = tasks_.after(*root))
+            if (move_watch(root->sched().timers(nullptr)))
+                return;
+        for (waiter* one = waiters.front(); one != nullptr; one = one->next)
+            if (move_watch(one->root->sched().timers(nullptr)))
+                return;
+        for (context_callback* call = callbacks_.front(); call != nullptr; call = callbacks_.after(*call))
+            if (move_watch(call->home()))
+                return;
+    };
+    {
+        std::lock_guard hold{lock};
+        find_another();
+    }
+    unref();
+}
+
+/// Under lock. False if that one has been closed, too.
+bool cancel_node::move_watch(timer_shard& to) noexcept
+{
+    // The scheduler is told while it can not end.
+    const bool moved = to.while_open([&] {
+        if (to.arm_locked(*this, deadline_))
+            to.tell(deadline_, nullptr);
+    });
+    if (moved) {
+        to.hold();
+        std::exchange(shard_, &to)->leave();
+    }
+    return moved;
+}
+
 void done_operation::prepare(turn& here) noexcept
 {
     if (node_ != nullptr && here.sched != nullptr && node_->deadline() != timer_wheel::never)
@@ -737,6 +782,10 @@ public:
     {
         detail::destroy_unlaunched(*std::exchange(body_, nullptr));
         release();
+    }
+    detail::timer_shard& home() noexcept override
+    {
+        return home_;
     }
     bool stop() noexcept
     {

@@ -425,6 +425,43 @@ TEST_CASE("context: a deadline outlives the runtime that watched it, and is watc
     CHECK(std::chrono::steady_clock::now() - began >= 39ms);
 }
 
+TEST_CASE("context: a deadline whose runtime has ended wakes those who wait for it in another")
+{
+    enum class kind { task, done, function };
+    for (const kind of : {kind::task, kind::done, kind::function}) {
+        CAPTURE(static_cast<int>(of));
+        auto ending = std::make_unique<leat::runtime>(leat::runtime_options{.workers = 2});
+        leat::runtime other{{.workers = 1}};
+        auto make = []() -> task<cancellable_context> { co_return with_timeout(background(), 300ms); };
+        const cancellable_context limited = ending->block_on(make());
+        const context& ctx = limited.first;
+        std::atomic<bool> told{false};
+        other
+            .spawn([&]() -> task<> {
+                if (of == kind::task) {
+                    leat::channel<int> never;
+                    auto receive = [&]() -> task<> { static_cast<void>(co_await never.recv()); };
+                    static_cast<void>(co_await leat::as_result(leat::with_context(ctx, receive())));
+                    told = true;
+                } else if (of == kind::done) {
+                    co_await ctx.done();
+                    told = true;
+                } else {
+                    static_cast<void>(leat::after_func(ctx, [&] { told = true; }));
+                }
+            })
+            .detach();
+        // Not before it waits, or it would have the deadline watched anew.
+        auto settled = []() -> task<> { co_await leat::sleep_for(1ms); };
+        other.block_on(settled());
+        ending.reset();
+        const auto until = std::chrono::steady_clock::now() + 3s;
+        while (!told && std::chrono::steady_clock::now() < until)
+            std::this_thread::yield();
+        CHECK(told);
+    }
+}
+
 TEST_CASE("context: contexts with deadlines may go on any thread while their runtime ends")
 {
     for (std::size_t round = 0; round < scaled(200); ++round) {

@@ -24,7 +24,8 @@
 // source is held only by select, which takes all its sources' locks in the order of their addresses.
 //
 // A deadline is armed with the shard of the scheduler in which the node was made, or, if it was made outside
-// of all or that one has ended, of the next scheduler in which a task enrols. The expiry takes a reference under
+// of all, of the first scheduler in which a task enrols. When that scheduler ends, the deadline is handed to another
+// that has something to wake for it, or waits for the next enrolment. The expiry takes a reference under
 // the shard's lock; the destructor disarms under the same lock, so neither meets a half-destroyed other. shard_
 // changes under the node's lock, and not after the end; it is counted, as the node may outlive the scheduler.
 #pragma once
@@ -125,6 +126,8 @@ public:
     virtual void run(turn* by) noexcept = 0;
     /// The context goes away without having ended; called once instead of run().
     virtual void drop() noexcept = 0;
+    /// Timers of the scheduler that it is to run on.
+    virtual timer_shard& home() noexcept = 0;
 
 protected:
     ~context_callback() = default;
@@ -199,6 +202,9 @@ private:
     }
     void expired(expiry& out) noexcept override;
     void fire(turn* by, wake_list& wakes) noexcept override;
+    void disowned(expiry& out) noexcept override;
+    void lost() noexcept override;
+    bool move_watch(timer_shard& to) noexcept;
 
     void attach(child_link& link) noexcept;
     /// cancel() that leaves tasks to be scheduled by the caller, unless callbacks of stop_tokens are to be run.

@@ -8,7 +8,8 @@
 //
 // What is timed may outlive the scheduler: contexts and timers do. So a shard is counted, by its scheduler and by
 // each of those, and freed with the last. When the scheduler ends it closes its shards: nothing is armed in them
-// then or later, so that disarming goes on to be safe, on any thread.
+// then or later, so that disarming goes on to be safe, on any thread. What was armed is told, and may find itself
+// another.
 #pragma once
 
 #include <leat/detail/atomic.hpp>
@@ -24,6 +25,10 @@ class expired_call {
 public:
     /// Tasks that it wins go to `wakes`: what expires together is woken together, in order.
     virtual void fire(turn* by, wake_list& wakes) noexcept = 0;
+    /// Instead of fire(), for what asked for it when its shard was closed.
+    virtual void lost() noexcept
+    {
+    }
     expired_call* next_expired = nullptr;
 
 protected:
@@ -52,6 +57,10 @@ struct expiry {
 class timed : public timer_link {
 public:
     virtual void expired(expiry& out) noexcept = 0;
+    /// The shard has been closed, and this is no longer armed. Under the lock; may ask to be called.
+    virtual void disowned(expiry&) noexcept
+    {
+    }
 
 protected:
     ~timed() = default;
@@ -77,7 +86,8 @@ public:
             delete this;
     }
 
-    /// The scheduler is about to end: disarms everything, for good.
+    /// The scheduler is about to end: disarms everything, for good. While the lock is held and this has not been
+    /// called, the scheduler exists.
     void close() noexcept;
     bool closed() const noexcept
     {
