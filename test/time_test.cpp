@@ -563,6 +563,34 @@ TEST_CASE("timer: one that outlives its world or runtime is inert")
         {.workers = 1});
 }
 
+TEST_CASE("timer: stopped and set anew by another thread while its runtime ends")
+{
+    for (std::size_t round = 0; round < scaled(300); ++round) {
+        auto pool = std::make_unique<leat::runtime>(leat::runtime_options{.workers = 2});
+        std::optional<timer> made;
+        auto make = [&]() -> task<> {
+            made.emplace(1h);
+            co_return;
+        };
+        pool->block_on(make);
+        std::atomic<bool> over{false};
+        std::atomic<bool> began{false};
+        std::thread elsewhere{[&] {
+            while (!over.load()) {
+                made->reset(1h);
+                began.store(true);
+            }
+            made->reset(1h);
+            CHECK(!made->stop());
+        }};
+        while (!began.load())
+            std::this_thread::yield();
+        pool.reset();
+        over.store(true);
+        elsewhere.join();
+    }
+}
+
 TEST_CASE("timer: outside of every task and world it is refused; on a world's thread it is the world's")
 {
     CHECK_THROWS_AS(timer{1ms}, leat::usage_error);
