@@ -789,7 +789,10 @@ public:
     }
     bool stop() noexcept
     {
-        if (of_ == nullptr || !of_->remove(*this))
+        // Of a context that can not end nothing is left to be stopped, but it has to be said.
+        if (of_ == nullptr)
+            return !stopped_.exchange(true, std::memory_order_relaxed);
+        if (!of_->remove(*this))
             return false;
         drop();
         return true;
@@ -801,6 +804,7 @@ private:
     detail::joinable_root* body_;
     detail::timer_shard& home_;  ///< knows whether the scheduler still takes tasks
     detail::atomic<int> holders_{2};
+    detail::atomic<bool> stopped_{false};
 };
 
 after_func_handle::~after_func_handle()
@@ -814,9 +818,9 @@ bool after_func_handle::stop() noexcept
     return state_ != nullptr && state_->stop();
 }
 
-after_func_handle detail::start_after_func(const leat::context& of, task<> body)
+after_func_handle detail::start_after_func(const leat::context& of, task<> body, location place)
 {
-    spawn_site site = spawn_site::here({}, {});
+    spawn_site site = spawn_site::here({}, place);
     auto* const under = new shielded_node{nullptr};
     const leat::context keep = make_context(under);
     site.context = under;

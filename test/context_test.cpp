@@ -1034,7 +1034,7 @@ TEST_CASE("after_func: on a context that has ended it runs at once; on one that 
         const int before = counted::live();
         auto never = leat::after_func(background(), [&, held = counted{1}] { runs += held.value * 100; });
         CHECK(counted::live() == before);
-        CHECK(!never.stop());
+        CHECK(never.stop());
         co_await leat::sleep_for(1ms);
         CHECK(runs == 1);
         CHECK(!ended.stop());
@@ -1103,6 +1103,34 @@ TEST_CASE("after_func: many on one context all run; each of those stopped does n
     for (std::size_t i = 0; i < count; ++i)
         CHECK(runs[i] == (i % 3 == 0 ? 0 : 1));
 }
+
+TEST_CASE("after_func: of a context that never ends it will not run, which stop() says once")
+{
+    leat::sim::world world;
+    world.run([]() -> task<> {
+        [[maybe_unused]] const int gcc_12_needs_a_local = 0;
+        leat::after_func_handle handle = leat::after_func(background(), [] { CHECK(false); });
+        CHECK(handle.stop());
+        CHECK(!handle.stop());
+        co_return;
+    });
+    CHECK(world.live_tasks() == 0);
+}
+
+#if LEAT_REGISTRY
+TEST_CASE("after_func: its task is reported with the place where after_func was called")
+{
+    leat::sim::world world;
+    world.run([]() -> task<> {
+        auto [ctx, cancel] = with_cancel(background());
+        const auto handle = leat::after_func(ctx, []() -> task<> { co_await leat::sleep_for(1h); });
+        cancel();
+        co_await leat::sleep_for(1ms);
+        const std::string report = leat::inspect::report(leat::this_task::executor());
+        CHECK(report.find("(:0)") == std::string::npos);
+    });
+}
+#endif
 
 TEST_CASE("after_func: stop() that races with the end tells the truth")
 {
