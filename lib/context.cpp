@@ -96,6 +96,10 @@ private:
 
 constinit node_registry::shard registry[node_registry::shards];
 
+/// Held while the nodes of a tree are ended, before any of them is told. A lock for each tree would be one for
+/// all, as merge() joins trees.
+constinit spinlock trees;
+
 }  // namespace
 
 stop_state& never_stopped() noexcept
@@ -245,23 +249,69 @@ void cancel_node::destroy(context_node*& dying) noexcept
 
 void cancel_node::cancel(errc why, std::exception_ptr cause) noexcept
 {
-    if (!start_cancelling()) {
-        // Somebody else tells those below; but whoever returns from cancel() must find the context ended.
+    wake_list wakes;
+    cancel(why, cause, wakes);
+    wakes.flush(current_turn());
+}
+
+void cancel_node::cancel(errc why, const std::exception_ptr& cause, wake_list& wakes) noexcept
+{
+    bool alone = false;
+    {
         std::lock_guard hold{lock};
-        end_locked(why, cause);
+        if (children_.empty()) {
+            if (error() != 0)
+                return;
+            end_locked(why, cause);
+            alone = true;
+        }
+    }
+    if (alone) {
+        ref();
+        tell(wakes);
+        unref();
         return;
     }
-    ref();
-    cancel_node* work = this;
-    next_work_ = nullptr;
-    while (work != nullptr) {
-        cancel_node* const node = work;
-        work = node->next_work_;
-        node->end_this(why, cause, work);
+    {
+        std::lock_guard tree{trees};
+        // By somebody who has come to the end of the tree below, and tells it.
+        if (marked_)
+            return;
+        marked_ = true;
+        ref();
+        next_marked_ = nullptr;
+        cancel_node* last = this;
+        for (cancel_node* node = this; node != nullptr; node = node->next_marked_)
+            node->mark_below(why, cause, last);
+    }
+    for (cancel_node* node = this; node != nullptr;) {
+        cancel_node* const next = node->next_marked_;
+        if (node->tells_)
+            node->tell(wakes);
         node->unref();
+        node = next;
     }
 }
 
+/// With the lock of trees, which has marked this node. Children are added to the list that ends with `last`.
+void cancel_node::mark_below(errc why, const std::exception_ptr& cause, cancel_node*& last) noexcept
+{
+    std::lock_guard hold{lock};
+    tells_ = error() == 0;
+    end_locked(why, cause);
+    for (child_link* link = children_.front(); link != nullptr; link = children_.after(*link)) {
+        cancel_node& child = *link->owner;
+        // A child that is being destroyed is left to its destructor.
+        if (child.marked_ || !child.try_ref())
+            continue;
+        child.marked_ = true;
+        child.next_marked_ = nullptr;
+        last->next_marked_ = &child;
+        last = &child;
+    }
+}
+
+/// The first reason stays.
 void cancel_node::end_locked(errc why, const std::exception_ptr& cause) noexcept
 {
     if (error() != 0)
@@ -270,24 +320,21 @@ void cancel_node::end_locked(errc why, const std::exception_ptr& cause) noexcept
     error_.store(static_cast<int>(why), std::memory_order_seq_cst);
 }
 
-void cancel_node::end_this(errc why, const std::exception_ptr& cause, cancel_node*& work) noexcept
+/// Once, by whoever has ended the node.
+void cancel_node::tell(wake_list& wakes) noexcept
 {
     turn* const by = current_turn();
     timer_shard* armed_at = nullptr;
     {
         std::lock_guard hold{lock};
-        end_locked(why, cause);
         armed_at = shard_;
     }
     if (armed_at != nullptr)
         armed_at->disarm(*this);
     for (bool more = true; more;) {
-        wake_list wakes;
         task_root* hooked = nullptr;
         context_callback* calls[told_per_lock];  // in no list any more: remove() must not find them linked
         int called = 0;
-        cancel_node* already[told_per_lock];  // cancelled by others; let go of without the lock
-        int others = 0;
         int room = told_per_lock;
         {
             std::lock_guard hold{lock};
@@ -307,21 +354,6 @@ void cancel_node::end_this(errc why, const std::exception_ptr& cause, cancel_nod
                 --room;
             }
             while (room > 0) {
-                child_link* const link = children_.pop_front();
-                if (link == nullptr)
-                    break;
-                // A child that is being destroyed is left to its destructor.
-                if (link->owner->try_ref()) {
-                    if (link->owner->start_cancelling()) {
-                        link->owner->next_work_ = work;
-                        work = link->owner;
-                    } else {
-                        already[others++] = link->owner;
-                    }
-                }
-                --room;
-            }
-            while (room > 0) {
                 context_callback* const call = callbacks_.pop_front();
                 if (call == nullptr)
                     break;
@@ -330,23 +362,26 @@ void cancel_node::end_this(errc why, const std::exception_ptr& cause, cancel_nod
             }
             more = room == 0;
         }
-        wakes.flush(by);
+        // Of many the first need not wait until the last has been told.
+        if (more)
+            wakes.flush(by);
         while (hooked != nullptr) {
             task_root* const root = std::exchange(hooked, hooked->queued);
             root->on_stop->context_ended(by);
         }
         for (int i = 0; i < called; ++i)
             calls[i]->run(by);
-        while (others != 0)
-            already[--others]->unref();
     }
     std::stop_source* tokens = nullptr;
     {
         std::lock_guard hold{lock};
         tokens = stop_source_.get();
     }
-    if (tokens != nullptr)
+    if (tokens != nullptr) {
+        // Those who have been won must not wait for code of the user's.
+        wakes.flush(by);
         tokens->request_stop();
+    }
 }
 
 bool cancel_node::ending(int& merged) const noexcept
@@ -479,10 +514,55 @@ void cancel_node::expired(expiry& out) noexcept
         out.call(*this);
 }
 
-void cancel_node::fire(turn*) noexcept
+void cancel_node::fire(turn*, wake_list& wakes) noexcept
 {
-    cancel(errc::deadline_exceeded);
+    cancel(errc::deadline_exceeded, nullptr, wakes);
     unref();
+}
+
+void cancel_node::disowned(expiry& out) noexcept
+{
+    if (try_ref())
+        out.call(*this);
+}
+
+// Under the lock whoever is listed is there, and so is his scheduler: a task leaves the lists, for which it takes the
+// lock, before its scheduler ends.
+void cancel_node::lost() noexcept
+{
+    const auto find_another = [&] {
+        if (error() != 0 || watched())
+            return;
+        for (task_root* root = tasks_.front(); root != nullptr; root = tasks_.after(*root))
+            if (move_watch(root->sched().timers(nullptr)))
+                return;
+        for (waiter* one = waiters.front(); one != nullptr; one = one->next)
+            if (move_watch(one->root->sched().timers(nullptr)))
+                return;
+        for (context_callback* call = callbacks_.front(); call != nullptr; call = callbacks_.after(*call))
+            if (move_watch(call->home()))
+                return;
+    };
+    {
+        std::lock_guard hold{lock};
+        find_another();
+    }
+    unref();
+}
+
+/// Under lock. False if that one has been closed, too.
+bool cancel_node::move_watch(timer_shard& to) noexcept
+{
+    // The scheduler is told while it can not end.
+    const bool moved = to.while_open([&] {
+        if (to.arm_locked(*this, deadline_))
+            to.tell(deadline_, nullptr);
+    });
+    if (moved) {
+        to.hold();
+        std::exchange(shard_, &to)->leave();
+    }
+    return moved;
 }
 
 void done_operation::prepare(turn& here) noexcept
@@ -703,9 +783,16 @@ public:
         detail::destroy_unlaunched(*std::exchange(body_, nullptr));
         release();
     }
+    detail::timer_shard& home() noexcept override
+    {
+        return home_;
+    }
     bool stop() noexcept
     {
-        if (of_ == nullptr || !of_->remove(*this))
+        // Of a context that can not end nothing is left to be stopped, but it has to be said.
+        if (of_ == nullptr)
+            return !stopped_.exchange(true, std::memory_order_relaxed);
+        if (!of_->remove(*this))
             return false;
         drop();
         return true;
@@ -717,6 +804,7 @@ private:
     detail::joinable_root* body_;
     detail::timer_shard& home_;  ///< knows whether the scheduler still takes tasks
     detail::atomic<int> holders_{2};
+    detail::atomic<bool> stopped_{false};
 };
 
 after_func_handle::~after_func_handle()
@@ -730,9 +818,9 @@ bool after_func_handle::stop() noexcept
     return state_ != nullptr && state_->stop();
 }
 
-after_func_handle detail::start_after_func(const leat::context& of, task<> body)
+after_func_handle detail::start_after_func(const leat::context& of, task<> body, location place)
 {
-    spawn_site site = spawn_site::here({}, {});
+    spawn_site site = spawn_site::here({}, place);
     auto* const under = new shielded_node{nullptr};
     const leat::context keep = make_context(under);
     site.context = under;

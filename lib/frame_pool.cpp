@@ -49,8 +49,8 @@
 // into a reserve, and from there back to the system (madvise); a region without used spans is unmapped, but
 // for one. The reserve is small at first, learns from bursts that recur, and forgets when a thread goes to
 // sleep (see region_store::allowance_): to return a burst at once and want it back costs 25 times what the
-// frames cost otherwise. The centre keeps fewer magazines the fewer blocks are out, so that after a burst it
-// is not they that hold the spans.
+// frames cost otherwise. The centre keeps fewer magazines the fewer blocks are out, and looks at that again when
+// a thread goes to sleep, so that after a burst it is not they that hold the spans.
 //
 // The pointer `fast` leads to the thread's cache, or to `nothing`, which has no block and no room: then the
 // slow path finds out why (first call, ending thread, fail_next_frames(), caching is off). So the fast path
@@ -220,9 +220,7 @@ public:
             magazines_ = magazine;
             ++held_;
             // Two at most, so that the lock is not held for long.
-            const std::size_t due = out_ / (magazine_blocks(index) * magazines_share);
-            const std::size_t keep = std::min(magazines_most, due);
-            for (int i = 0; i != 2 && held_ > keep; ++i)
+            for (int i = 0; i != 2 && held_ > due(index); ++i)
                 give_to_spans(index, pop_magazine(), emptied);
         }
         give_up(emptied);
@@ -247,18 +245,15 @@ public:
         }
     }
 
+    /// Magazines, as far as there are more than are due, back to their spans: all of them if nothing else is out.
+    void relax(std::size_t index) noexcept
+    {
+        shed(index, false);
+    }
+
     void drain(std::size_t index) noexcept
     {
-        for (;;) {
-            span* emptied = nullptr;
-            {
-                std::lock_guard guard{lock_};
-                if (magazines_ == nullptr)
-                    return;
-                give_to_spans(index, pop_magazine(), emptied);
-            }
-            give_up(emptied);
-        }
+        shed(index, true);
     }
 
     struct counts {
@@ -273,6 +268,26 @@ public:
     }
 
 private:
+    /// How many magazines to keep. Under the lock.
+    std::size_t due(std::size_t index) const noexcept
+    {
+        return std::min(magazines_most, out_ / (magazine_blocks(index) * magazines_share));
+    }
+
+    void shed(std::size_t index, bool all) noexcept
+    {
+        for (;;) {
+            span* emptied = nullptr;
+            {
+                std::lock_guard guard{lock_};
+                if (held_ <= (all ? 0 : due(index)))
+                    return;
+                give_to_spans(index, pop_magazine(), emptied);
+            }
+            give_up(emptied);
+        }
+    }
+
     static void start(span* s, std::size_t index) noexcept
     {
         s->free = nullptr;
@@ -476,6 +491,8 @@ void flush(thread_cache& c) noexcept
             c.spares[i].set(nullptr);
             centre[i].give_blocks(i, chain);
         }
+        // What it gave may be what the magazines were kept for.
+        centre[i].relax(i);
     }
 }
 

@@ -119,6 +119,8 @@ void task_root::move_to(scheduler& to) noexcept
 
 void task_root::set_name(std::string_view name)
 {
+    // What is freed is as long as what strlen() finds.
+    name = name.substr(0, name.find('\0'));
     if (name.empty())
         return;
     name_ = static_cast<char*>(allocate_frame(name.size() + 1));

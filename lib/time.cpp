@@ -137,10 +137,16 @@ private:
     timer_shard* set_locked(clock::duration span, clock::duration period, turn* by,
                             std::int64_t& due) noexcept
     {
-        // After the end of the scheduler there is nothing to set it by.
-        if (shard_ != nullptr && shard_->closed())
-            return nullptr;
-        const std::int64_t now = sched_.now();
+        std::int64_t now = 0;
+        if (by != nullptr && by->sched == &sched_) {
+            if (shard_ != nullptr && shard_->closed())
+                return nullptr;
+            now = sched_.now();
+        } else if (shard_ == nullptr) {
+            now = sched_.now();  // in the world that lives on this thread
+        } else if (!shard_->while_open([&] { now = sched_.now(); })) {
+            return nullptr;  // the scheduler has ended: there is nothing to set it by
+        }
         due_ = span.count() > timer_wheel::never - now ? timer_wheel::never : now + span.count();
         due = due_;
         period_ = period.count();
@@ -150,6 +156,15 @@ private:
     }
     timer_shard* arm(turn* by) noexcept
     {
+        // Elsewhere than in a turn of the scheduler only the shard that is held can be relied on: as long as it is
+        // open and locked, the scheduler is there.
+        if (shard_ != nullptr && (by == nullptr || by->sched != &sched_)) {
+            static_cast<void>(shard_->while_open([&] {
+                if (shard_->arm_locked(*this, due_))
+                    shard_->tell(due_, by);
+            }));
+            return nullptr;
+        }
         timer_shard& home = sched_.timers(by);
         if (shard_ != &home) {
             home.hold();
@@ -175,9 +190,8 @@ private:
         in_flight_.store(true, std::memory_order_relaxed);
         out.call(*this);
     }
-    void fire(turn* by) noexcept override
+    void fire(turn* by, wake_list& wakes) noexcept override
     {
-        wake_list wakes;
         timer_shard* tell = nullptr;
         std::int64_t due = 0;
         {
@@ -200,7 +214,6 @@ private:
         }
         if (tell != nullptr)
             tell->tell(due, by);
-        wakes.flush(by);
         unref();
     }
     void deliver(wake_list& wakes) noexcept

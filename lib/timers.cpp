@@ -12,11 +12,21 @@ constexpr int expired_per_lock = 64;
 
 void timer_shard::close() noexcept
 {
-    std::lock_guard hold{lock};
-    closed_.store(true, std::memory_order_relaxed);
-    wheel.clear();
-    armed_.store(0, std::memory_order_relaxed);
-    earliest_.store(timer_wheel::never, std::memory_order_relaxed);
+    wake_list nobody;
+    expiry left{nobody};
+    {
+        std::lock_guard hold{lock};
+        closed_.store(true, std::memory_order_relaxed);
+        while (timer_link* const link = wheel.expire(timer_wheel::never))
+            static_cast<timed*>(link)->disowned(left);
+        wheel.clear();  // what lies beyond the end of time
+        armed_.store(0, std::memory_order_relaxed);
+        earliest_.store(timer_wheel::never, std::memory_order_relaxed);
+    }
+    while (expired_call* const call = left.calls) {
+        left.calls = call->next_expired;
+        call->lost();
+    }
 }
 
 std::size_t timer_shard::run(std::int64_t now, turn* by) noexcept
@@ -24,8 +34,10 @@ std::size_t timer_shard::run(std::int64_t now, turn* by) noexcept
     std::size_t total = 0;
     if (earliest_.load(std::memory_order_relaxed) > now)
         return total;
+    // One list for all: a task that is scheduled alone goes before those that are ready.
+    wake_list wakes;
     for (bool more = true; more;) {
-        expiry due;
+        expiry due{wakes};
         int room = expired_per_lock;
         {
             std::lock_guard hold{lock};
@@ -41,12 +53,12 @@ std::size_t timer_shard::run(std::int64_t now, turn* by) noexcept
             earliest_.store(wheel.earliest_hint(), std::memory_order_seq_cst);
             armed_.store(wheel.size(), std::memory_order_relaxed);
         }
-        due.wakes.flush(by);
         while (expired_call* const call = due.calls) {
             due.calls = call->next_expired;
-            call->fire(by);
+            call->fire(by, wakes);
         }
     }
+    wakes.flush(by);
     return total;
 }
 

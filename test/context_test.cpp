@@ -425,6 +425,43 @@ TEST_CASE("context: a deadline outlives the runtime that watched it, and is watc
     CHECK(std::chrono::steady_clock::now() - began >= 39ms);
 }
 
+TEST_CASE("context: a deadline whose runtime has ended wakes those who wait for it in another")
+{
+    enum class kind { task, done, function };
+    for (const kind of : {kind::task, kind::done, kind::function}) {
+        CAPTURE(static_cast<int>(of));
+        auto ending = std::make_unique<leat::runtime>(leat::runtime_options{.workers = 2});
+        leat::runtime other{{.workers = 1}};
+        auto make = []() -> task<cancellable_context> { co_return with_timeout(background(), 300ms); };
+        const cancellable_context limited = ending->block_on(make());
+        const context& ctx = limited.first;
+        std::atomic<bool> told{false};
+        other
+            .spawn([&]() -> task<> {
+                if (of == kind::task) {
+                    leat::channel<int> never;
+                    auto receive = [&]() -> task<> { static_cast<void>(co_await never.recv()); };
+                    static_cast<void>(co_await leat::as_result(leat::with_context(ctx, receive())));
+                    told = true;
+                } else if (of == kind::done) {
+                    co_await ctx.done();
+                    told = true;
+                } else {
+                    static_cast<void>(leat::after_func(ctx, [&] { told = true; }));
+                }
+            })
+            .detach();
+        // Not before it waits, or it would have the deadline watched anew.
+        auto settled = []() -> task<> { co_await leat::sleep_for(1ms); };
+        other.block_on(settled());
+        ending.reset();
+        const auto until = std::chrono::steady_clock::now() + 3s;
+        while (!told && std::chrono::steady_clock::now() < until)
+            std::this_thread::yield();
+        CHECK(told);
+    }
+}
+
 TEST_CASE("context: contexts with deadlines may go on any thread while their runtime ends")
 {
     for (std::size_t round = 0; round < scaled(200); ++round) {
@@ -997,7 +1034,7 @@ TEST_CASE("after_func: on a context that has ended it runs at once; on one that 
         const int before = counted::live();
         auto never = leat::after_func(background(), [&, held = counted{1}] { runs += held.value * 100; });
         CHECK(counted::live() == before);
-        CHECK(!never.stop());
+        CHECK(never.stop());
         co_await leat::sleep_for(1ms);
         CHECK(runs == 1);
         CHECK(!ended.stop());
@@ -1066,6 +1103,34 @@ TEST_CASE("after_func: many on one context all run; each of those stopped does n
     for (std::size_t i = 0; i < count; ++i)
         CHECK(runs[i] == (i % 3 == 0 ? 0 : 1));
 }
+
+TEST_CASE("after_func: of a context that never ends it will not run, which stop() says once")
+{
+    leat::sim::world world;
+    world.run([]() -> task<> {
+        [[maybe_unused]] const int gcc_12_needs_a_local = 0;
+        leat::after_func_handle handle = leat::after_func(background(), [] { CHECK(false); });
+        CHECK(handle.stop());
+        CHECK(!handle.stop());
+        co_return;
+    });
+    CHECK(world.live_tasks() == 0);
+}
+
+#if LEAT_REGISTRY
+TEST_CASE("after_func: its task is reported with the place where after_func was called")
+{
+    leat::sim::world world;
+    world.run([]() -> task<> {
+        auto [ctx, cancel] = with_cancel(background());
+        const auto handle = leat::after_func(ctx, []() -> task<> { co_await leat::sleep_for(1h); });
+        cancel();
+        co_await leat::sleep_for(1ms);
+        const std::string report = leat::inspect::report(leat::this_task::executor());
+        CHECK(report.find("(:0)") == std::string::npos);
+    });
+}
+#endif
 
 TEST_CASE("after_func: stop() that races with the end tells the truth")
 {

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <array>
 #include <atomic>
+#include <barrier>
 #include <condition_variable>
 #include <cstdint>
 #include <cstdlib>
@@ -255,6 +256,38 @@ TEST_CASE("frame pool: the memory of bursts that recur is kept, in bounds, until
     system_bytes_after_burst(50'000);
     system_bytes_after_burst(50'000);
     flush_frames();
+    CHECK(frame_pool_stats().system_bytes <= at_rest + 10 * 65536);
+}
+
+TEST_CASE("frame pool: once every thread has gone to sleep, no memory is kept for any of them")
+{
+    if (!frames_are_cached())
+        return;
+    trim_frames();
+    const std::size_t at_rest = frame_pool_stats().system_bytes;
+    constexpr std::size_t threads = 16;
+    constexpr std::size_t size = 256;
+    // Each gets a block of each of many spans: what any of them holds ready holds all of these.
+    std::vector<std::vector<void*>> shares(threads);
+    for (std::size_t i = 0; i != threads * 20'000; ++i)
+        shares[i * 257 % threads].push_back(allocate_frame(size));
+    for (std::vector<void*>& share : shares)
+        std::shuffle(share.begin(), share.end(), std::mt19937{1});
+    std::barrier freed{threads};
+    std::barrier flushed{threads};
+    std::vector<std::thread> sleepers;
+    for (std::vector<void*>& share : shares)
+        sleepers.emplace_back([&] {
+            for (void* const frame : share)
+                free_frame(frame, size);
+            freed.arrive_and_wait();
+            flush_frames();
+            flushed.arrive_and_wait();
+        });
+    for (std::thread& each : sleepers)
+        each.join();
+    flush_frames();
+    CHECK(frame_pool_stats().cached_bytes == 0);
     CHECK(frame_pool_stats().system_bytes <= at_rest + 10 * 65536);
 }
 

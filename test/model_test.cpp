@@ -645,6 +645,34 @@ MODEL_TEST("context: whoever returns from cancel() finds it cancelled, however m
 }
 
 MODEL_TEST(
+    "context: whoever returns from cancel() finds all below cancelled, though others cancel parts of it")
+{
+    explorer e{{.preemptions = some_preemptions}};
+    e.swap_local = swap_turn;
+    must_pass(e.explore([](explorer& run) {
+        auto [top, cancel_top] = leat::with_cancel(leat::background());
+        auto [middle, cancel_middle] = leat::with_cancel(top);
+        auto [bottom, cancel_bottom] = leat::with_cancel(middle);
+        const leat::context& t = top;
+        const leat::context& m = middle;
+        const leat::context& b = bottom;
+        const auto why = [](const char* what) { return std::make_exception_ptr(what); };
+        run.thread([&, &stop = cancel_top] {
+            stop(why("top"));
+            check(t.cancelled() && m.cancelled() && b.cancelled(), "not all are cancelled");
+            check(t.cause() != nullptr && m.cause() != nullptr && b.cause() != nullptr, "a cause is missing");
+        });
+        run.thread([&, &stop = cancel_middle] {
+            stop(why("middle"));
+            check(m.cancelled() && b.cancelled(), "those below are not cancelled");
+        });
+        run.run();
+        // One order to end has reached both, the other found them ended: no mixture.
+        check(m.cause() == b.cause(), "the one below has another cause");
+    }));
+}
+
+MODEL_TEST(
     "context: a task that parks while its context, or the one above, is cancelled, is never left parked")
 {
     explorer e{{.preemptions = few_preemptions}};

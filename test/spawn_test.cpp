@@ -443,6 +443,27 @@ TEST_CASE("spawn: name, id and context are those of the options; the name is cop
     });
 }
 
+TEST_CASE("spawn: a name ends at its first NUL, and the frame pool gets back what it took")
+{
+    const std::string name = std::string{"short"} + '\0' + std::string(200, 'x');
+    const std::size_t before = leat::detail::frame_pool_stats().live_bytes;
+    {
+        leat::sim::world world;
+        const auto self = []() -> task<std::string> { co_return std::string{leat::this_task::name()}; };
+        for (int i = 0; i < 10; ++i)
+            for (const std::string& each : {name, name.substr(5)}) {
+                auto named = [&]() -> task<std::string> {
+                    auto handle = leat::spawn(self, {.name = each});
+                    co_return co_await handle;
+                };
+                CHECK(world.run(named) == each.c_str());
+            }
+    }
+    // Freed with another size than it was allocated with, a name would count for ever, and a shorter one's
+    // owner would write over its neighbour.
+    CHECK(leat::detail::frame_pool_stats().live_bytes == before);
+}
+
 TEST_CASE("spawn: a task under a context of its own does not hear of its parent's end")
 {
     leat::sim::world world;

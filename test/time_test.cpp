@@ -220,6 +220,44 @@ TEST_CASE("sleep: one on each worker ends while another worker never lets go of 
     CHECK(slept);
 }
 
+TEST_CASE(
+    "time: after a turn that was too long, those whose time has passed go on in the order of their times")
+{
+    enum class kind { sleep, timer, deadline };
+    for (const kind of : {kind::sleep, kind::timer, kind::deadline}) {
+        CAPTURE(static_cast<int>(of));
+        constexpr int count = 100;  // more than expire for one taking of the lock
+        std::vector<int> woken;
+        leat::run(
+            [&]() -> task<> {
+                const auto first = leat::clock::now() + 20ms;
+                const auto wait_until = [&](leat::clock::time_point when) -> task<> {
+                    if (of == kind::sleep) {
+                        co_await leat::sleep_until(when);
+                    } else if (of == kind::timer) {
+                        timer due{when - leat::clock::now()};
+                        co_await due.wait();
+                    } else {
+                        auto [limit, cancel] = leat::with_deadline(leat::background(), when);
+                        co_await limit.done();
+                    }
+                };
+                co_await leat::with_group([&](leat::task_group& group) -> task<> {
+                    for (int i = 0; i < count; ++i)
+                        co_await group.spawn([&, i]() -> task<> {
+                            co_await wait_until(first + i * 100us);
+                            woken.push_back(i);
+                        });
+                    co_await leat::this_task::yield();
+                    while (leat::clock::now() < first + count * 100us + 1ms) {}
+                });
+            },
+            {.workers = 1});
+        CHECK(woken.size() == count);
+        CHECK(std::is_sorted(woken.begin(), woken.end()));
+    }
+}
+
 // ---- after -----------------------------------------------------------------------------------------
 
 TEST_CASE("after: is a case that becomes ready when its span has passed since the select began")
@@ -523,6 +561,34 @@ TEST_CASE("timer: one that outlives its world or runtime is inert")
             CHECK(waited.error() == leat::errc::deadline_exceeded);
         },
         {.workers = 1});
+}
+
+TEST_CASE("timer: stopped and set anew by another thread while its runtime ends")
+{
+    for (std::size_t round = 0; round < scaled(300); ++round) {
+        auto pool = std::make_unique<leat::runtime>(leat::runtime_options{.workers = 2});
+        std::optional<timer> made;
+        auto make = [&]() -> task<> {
+            made.emplace(1h);
+            co_return;
+        };
+        pool->block_on(make);
+        std::atomic<bool> over{false};
+        std::atomic<bool> began{false};
+        std::thread elsewhere{[&] {
+            while (!over.load()) {
+                made->reset(1h);
+                began.store(true);
+            }
+            made->reset(1h);
+            CHECK(!made->stop());
+        }};
+        while (!began.load())
+            std::this_thread::yield();
+        pool.reset();
+        over.store(true);
+        elsewhere.join();
+    }
 }
 
 TEST_CASE("timer: outside of every task and world it is refused; on a world's thread it is the world's")

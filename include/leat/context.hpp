@@ -135,6 +135,10 @@ public:
     }
 
     /// Zero while it lasts; then errc::cancelled or errc::deadline_exceeded.
+    ///
+    /// If its own deadline has passed and no timer has noticed yet, this ends the context, and what is below it,
+    /// with all that cancel() does: callbacks of std::stop_tokens run inside the call. So do cancelled() and
+    /// cause().
     std::error_code error() const noexcept;
     bool cancelled() const noexcept
     {
@@ -160,7 +164,12 @@ public:
     }
 
     /// A token that is asked to stop when the context ends. Callbacks registered with it run inside
-    /// cancel(), on the thread that calls it.
+    /// cancel(), on the thread that calls it. A deadline that was made outside of every runtime and world has
+    /// nobody to watch it before a task waits under the context or on done(): until then the token is asked only
+    /// when somebody looks at error().
+    ///
+    /// Throws  std::bad_alloc.
+    /// Cost    one allocation, the first time.
     std::stop_token stop_token() const;
     operator std::stop_token() const
     {
@@ -259,6 +268,9 @@ using cancellable_context = std::pair<context, canceller>;
 context background() noexcept;
 
 /// A child that can be cancelled. Without a parent: of the running task's context, or background().
+///
+/// Throws  std::bad_alloc, as with_deadline(), with_timeout(), with_value(), without_cancel() and merge().
+/// Cost    one allocation from the frame pool, and the parent's lock twice.
 [[nodiscard]] cancellable_context with_cancel(const context& parent);
 [[nodiscard]] cancellable_context with_cancel();
 
@@ -358,7 +370,7 @@ private:
 };
 
 namespace detail {
-after_func_handle start_after_func(const context& of, task<> body);
+after_func_handle start_after_func(const context& of, task<> body, location place);
 
 template <class F>
 task<> call_after(F f)
@@ -377,9 +389,9 @@ task<> call_after(F f)
 ///
 /// Errors  usage_error outside every task and world; std::bad_alloc.
 template <class F>
-after_func_handle after_func(const context& of, F f)
+after_func_handle after_func(const context& of, F f, detail::location place = detail::location::current())
 {
-    return detail::start_after_func(of, detail::call_after<F>(std::move(f)));
+    return detail::start_after_func(of, detail::call_after<F>(std::move(f)), place);
 }
 
 namespace detail {
@@ -454,6 +466,10 @@ using awaited_t = typename awaited<A>::type;
 }  // namespace detail
 
 /// Runs a task or an operation under another context: it and all it spawns see that one.
+///
+/// Throws  whatever the inner one throws; std::bad_alloc.
+/// Cancel  by `to` alone: unless it is below the context of the calling task, the end of that one does not reach
+///         the inner one.
 template <class A>
 [[nodiscard]] auto with_context(const context& to, A inner) -> task<detail::awaited_t<A>>
 {

@@ -36,7 +36,7 @@ private:
 
 /// How a task is started.
 struct spawn_options {
-    std::string_view name{};  ///< for reports; copied
+    std::string_view name{};  ///< for reports; copied, up to a NUL
     context_ref context{};    ///< instead of the one it would inherit
 };
 

@@ -180,7 +180,8 @@ namespace this_task {
 /// The context that operations of the task heed.
 leat::context context();
 
-/// Unique in the process for as long as the runtime lives; later tasks of a world have larger ids.
+/// Unique in the runtime or world where the task was spawned, for as long as that lives: two runtimes deal out
+/// the same ids. Later tasks of a world have larger ones.
 std::uint64_t id();
 
 /// The name it was spawned with; empty if none. Valid while the task lives.

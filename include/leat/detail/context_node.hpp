@@ -8,18 +8,24 @@
 // A cancel_node holds, under its lock: its children, the tasks enrolled with it (see park.hpp), the
 // operations waiting on its done(), and the callbacks of after_func. It ends once: error_ goes from zero
 // to the reason, under the lock, before anybody is told. Whoever is added later finds error_ set, and is not
-// added. Telling goes on in batches: some members are taken off their list under the lock, told without it.
+// added. Whoever has set error_ tells the node's members, in batches: some are taken off their list under the lock,
+// told without it.
 //
-// cancel() walks the tree with a work list through the nodes, so its depth costs no stack. A node is on the
-// list of the one canceller that won `cancelling_`, which holds a reference to it; one that lost only sees to
-// it that error_ is set when it returns. A child that is being
-// destroyed (its count is zero) is left alone: nobody can be waiting on it.
+// cancel() first ends the node and all below, then tells them. The nodes are on a list through themselves, so the
+// depth of the tree costs no stack; a canceller marks the nodes on its list and holds references to them. The first
+// part happens under the lock of trees, so whoever finds a node marked finds everything below it ended, and whoever
+// has returned from cancel() as well, though somebody else may still be telling. (To let each canceller walk by
+// itself and leave alone what another has begun is not enough: what that one has not come to is not ended yet.) A
+// node without children is ended without the lock of trees: it gets none afterwards. A child that is being destroyed
+// (its count is zero) is left alone: nobody can be waiting on it.
 //
-// Locks: two nodes' locks are never held together. A node's lock may be taken while the lock of some other
+// Locks: the lock of trees is held when nodes' locks are taken, one after the other, and for as long as the tree
+// is large: some 30 ns for each node. Two nodes' locks are never held together. A node's lock may be taken while the lock of some other
 // source is held only by select, which takes all its sources' locks in the order of their addresses.
 //
 // A deadline is armed with the shard of the scheduler in which the node was made, or, if it was made outside
-// of all or that one has ended, of the next scheduler in which a task enrols. The expiry takes a reference under
+// of all, of the first scheduler in which a task enrols. When that scheduler ends, the deadline is handed to another
+// that has something to wake for it, or waits for the next enrolment. The expiry takes a reference under
 // the shard's lock; the destructor disarms under the same lock, so neither meets a half-destroyed other. shard_
 // changes under the node's lock, and not after the end; it is counted, as the node may outlive the scheduler.
 #pragma once
@@ -120,6 +126,8 @@ public:
     virtual void run(turn* by) noexcept = 0;
     /// The context goes away without having ended; called once instead of run().
     virtual void drop() noexcept = 0;
+    /// Timers of the scheduler that it is to run on.
+    virtual timer_shard& home() noexcept = 0;
 
 protected:
     ~context_callback() = default;
@@ -139,7 +147,8 @@ public:
     /// Where values are looked for after the parent's. Once, before anybody else knows the node.
     void borrow_values(context_node& from) noexcept;
 
-    /// Ends this node and every descendant. Idempotent: the first reason stays. Any thread. Calls the
+    /// Ends this node and every descendant, which have ended when it returns. Idempotent: the first reason stays. Any
+    /// thread. Calls the
     /// callbacks of std::stop_tokens that were taken from the nodes.
     void cancel(errc why, std::exception_ptr cause = nullptr) noexcept;
 
@@ -192,15 +201,17 @@ private:
         return shard_ != nullptr && !shard_->closed();
     }
     void expired(expiry& out) noexcept override;
-    void fire(turn* by) noexcept override;
+    void fire(turn* by, wake_list& wakes) noexcept override;
+    void disowned(expiry& out) noexcept override;
+    void lost() noexcept override;
+    bool move_watch(timer_shard& to) noexcept;
 
     void attach(child_link& link) noexcept;
+    /// cancel() that leaves tasks to be scheduled by the caller, unless callbacks of stop_tokens are to be run.
+    void cancel(errc why, const std::exception_ptr& cause, wake_list& wakes) noexcept;
     void end_locked(errc why, const std::exception_ptr& cause) noexcept;
-    void end_this(errc why, const std::exception_ptr& cause, cancel_node*& work) noexcept;
-    bool start_cancelling() noexcept
-    {
-        return !cancelling_.exchange(true, std::memory_order_acq_rel);
-    }
+    void mark_below(errc why, const std::exception_ptr& cause, cancel_node*& last) noexcept;
+    void tell(wake_list& wakes) noexcept;
 
     friend class linked_list<cancel_node>;
     friend struct node_registry;
@@ -214,10 +225,11 @@ private:
     child_link links_[2];  ///< the second one's `above` is counted, the first one's is an ancestor
     context_node* second_values_ = nullptr;
     std::int64_t deadline_;
-    cancel_node* next_work_ = nullptr;
-    atomic<bool> cancelling_{false};
-    timer_shard* shard_ = nullptr;  ///< with which the deadline is armed, or was
-    bool listed_ = false;           ///< in the registry; touched under lock
+    cancel_node* next_marked_ = nullptr;  ///< on the list of the canceller that has marked it
+    bool marked_ = false;                 ///< under the lock of trees
+    bool tells_ = false;                  ///< whether that canceller has ended it, too
+    timer_shard* shard_ = nullptr;        ///< with which the deadline is armed, or was
+    bool listed_ = false;                 ///< in the registry; touched under lock
 
     /// The node may be in its destructor, which then waits for this to return: it must not be revived.
     struct stopper {
@@ -259,10 +271,17 @@ struct node_registry {
 template <class See>
 void cancel_node::for_each_task(See see)
 {
+    // Lets go of the node also if `see` throws.
+    struct let_go {
+        void operator()(cancel_node* node) const noexcept
+        {
+            node->unref();
+        }
+    };
     for (std::size_t i = 0; i < node_registry::shards; ++i) {
         node_registry::shard& s = node_registry::at(i);
         // Nodes are kept by a reference while they are looked at; the registry's lock is not held then.
-        cancel_node* held = nullptr;
+        std::unique_ptr<cancel_node, let_go> held;
         for (;;) {
             cancel_node* node = nullptr;
             {
@@ -271,11 +290,9 @@ void cancel_node::for_each_task(See see)
                 while (node != nullptr && !node->try_ref())
                     node = node_registry::next(s, *node);
             }
-            if (held != nullptr)
-                held->unref();
+            held.reset(node);
             if (node == nullptr)
                 break;
-            held = node;
             const spin_guard hold{node->lock};
             for (linked_list<task_root>* list : {&node->tasks_, &node->stopped_})
                 for (task_root* root = list->front(); root != nullptr; root = list->after(*root))

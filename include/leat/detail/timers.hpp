@@ -8,7 +8,8 @@
 //
 // What is timed may outlive the scheduler: contexts and timers do. So a shard is counted, by its scheduler and by
 // each of those, and freed with the last. When the scheduler ends it closes its shards: nothing is armed in them
-// then or later, so that disarming goes on to be safe, on any thread.
+// then or later, so that disarming goes on to be safe, on any thread. What was armed is told, and may find itself
+// another.
 #pragma once
 
 #include <leat/detail/atomic.hpp>
@@ -22,7 +23,12 @@ namespace leat::detail {
 /// Something to be done for an expired timer when no lock is held.
 class expired_call {
 public:
-    virtual void fire(turn* by) noexcept = 0;
+    /// Tasks that it wins go to `wakes`: what expires together is woken together, in order.
+    virtual void fire(turn* by, wake_list& wakes) noexcept = 0;
+    /// Instead of fire(), for what asked for it when its shard was closed.
+    virtual void lost() noexcept
+    {
+    }
     expired_call* next_expired = nullptr;
 
 protected:
@@ -31,19 +37,30 @@ protected:
 
 /// What an expiry leaves to be done.
 struct expiry {
-    wake_list wakes;
+    explicit expiry(wake_list& woken) noexcept : wakes{woken}
+    {
+    }
+
+    wake_list& wakes;
     expired_call* calls = nullptr;
+
+    expired_call* last_call = nullptr;
 
     void call(expired_call& what) noexcept
     {
-        what.next_expired = calls;
-        calls = &what;
+        what.next_expired = nullptr;
+        (calls != nullptr ? last_call->next_expired : calls) = &what;
+        last_call = &what;
     }
 };
 
 class timed : public timer_link {
 public:
     virtual void expired(expiry& out) noexcept = 0;
+    /// The shard has been closed, and this is no longer armed. Under the lock; may ask to be called.
+    virtual void disowned(expiry&) noexcept
+    {
+    }
 
 protected:
     ~timed() = default;
@@ -69,7 +86,8 @@ public:
             delete this;
     }
 
-    /// The scheduler is about to end: disarms everything, for good.
+    /// The scheduler is about to end: disarms everything, for good. While the lock is held and this has not been
+    /// called, the scheduler exists.
     void close() noexcept;
     bool closed() const noexcept
     {
@@ -126,7 +144,8 @@ public:
         owner_->timer_armed(*this, deadline, by);
     }
 
-    /// Expires what is due; returns how many. The lock must not be held.
+    /// Expires what is due, in the order of deadlines; returns how many. The lock must not be held. Of those that
+    /// expire at once sleepers are woken first, then whoever waits for timers and contexts.
     std::size_t run(std::int64_t now, turn* by) noexcept;
     /// Not later than the next deadline; may be earlier after a cancellation. Any thread, no lock.
     std::int64_t earliest_hint() const noexcept
