@@ -11,6 +11,7 @@
 namespace leat::detail {
 namespace {
 
+constexpr std::chrono::milliseconds idle_before_flush{20};
 constexpr std::chrono::seconds idle_before_end{5};
 constexpr std::chrono::seconds between_reports{5};
 
@@ -88,8 +89,15 @@ void blocking_pool::work() noexcept
         if (waiting() != 0)
             continue;
         ++idle_;
-        const bool called =
-            pushed_.wait_for(hold, idle_before_end, [&] { return promised_ != 0 || stopping_; });
+        const auto needed = [&] { return promised_ != 0 || stopping_; };
+        bool called = pushed_.wait_for(hold, idle_before_flush, needed);
+        if (!called) {
+            // Its memory may be wanted elsewhere.
+            hold.unlock();
+            flush_frames();
+            hold.lock();
+            called = pushed_.wait_for(hold, idle_before_end, needed);
+        }
         --idle_;
         if (called && promised_ != 0)
             --promised_;

@@ -357,3 +357,28 @@ TEST_CASE("inspect: looking while a runtime ends")
         CHECK(leat::inspect::tasks(pool.get_executor()).empty());
     }
 }
+
+#if LEAT_REGISTRY
+TEST_CASE("inspect: no task is without a place: children of when_all, spawn with arguments, after_func")
+{
+    leat::sim::world world;
+    auto wait = [](int) -> task<> { co_await leat::sleep_for(1h); };
+    auto [ctx, cancel] = leat::with_cancel(leat::background());
+    static_cast<void>(leat::after_func(ctx, [&]() -> task<> { co_await wait(0); }));
+    cancel();
+    world
+        .spawn([&]() -> task<> {
+            leat::spawn(wait, 1).detach();
+            co_await leat::when_all(wait(2), wait(3));
+        })
+        .detach();
+    world.settle();
+    const auto all = leat::inspect::tasks(world.get_executor());
+    CHECK(all.size() >= 4);
+    for (const task_info& each : all) {
+        CAPTURE(each.id);
+        CHECK(each.spawned_at.line != 0);
+        CHECK(mentions(each.spawned_at.file, "inspect_test.cpp"));
+    }
+}
+#endif

@@ -21,7 +21,9 @@ class task_info {
 public:
     std::uint64_t id = 0;
     std::string name;
-    frame_info spawned_at;          ///< empty without the registry (build option)
+    /// Where it was spawned; for children of when_all() and its kin, and for spawn(f, args...), where its coroutine
+    /// begins. Empty without the registry (build option).
+    frame_info spawned_at;
     std::string waits_for;          ///< "receive", "sleep", "select"...; empty if it is not parked
     bool parked = false;            ///< also in a blocking() call
     bool running = false;           ///< on a worker, while its turn was looked at

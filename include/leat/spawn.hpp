@@ -92,7 +92,13 @@ public:
     void adopt(std::coroutine_handle<> frame) noexcept
     {
         current = frame;
-        promise_base::of(frame).root = this;
+        promise_base& promise = promise_base::of(frame);
+        promise.root = this;
+#if LEAT_REGISTRY
+        // Calls that can not learn where they are: the next best thing is where the coroutine begins.
+        if (place_.line() == 0)
+            place_ = promise.where;
+#endif
     }
     /// Makes it runnable. With a handle, the caller now shares it.
     void launch(turn* by, bool with_handle) noexcept;
