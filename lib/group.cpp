@@ -208,9 +208,14 @@ void join_scope::rethrow()
     }
     if (first_)
         std::rethrow_exception(first_);
-    // Children that were cancelled are a failure only if the caller was cancelled with them; in a race, if there
-    // is no winner, whose result would otherwise be lost.
-    if (stopped_ && (policy_ == scope_policy::race ? !decided_ : owner_.stop_requested()))
+    if (!stopped_)
+        return;
+    // Children that were cancelled are a failure only if somebody else than the group wanted it: the context of
+    // the caller, or the one in the options. The scope's own may notice their deadline before they do. In a race
+    // they are a failure if there is no winner, whose result would otherwise be lost.
+    const bool from_above =
+        owner_.stop_requested() || (context().cancelled() && !ended_itself_.load(std::memory_order_relaxed));
+    if (policy_ == scope_policy::race ? !decided_ : from_above)
         std::rethrow_exception(stopped_);
 }
 

@@ -1130,3 +1130,48 @@ TEST_CASE("group: references come through a tuple as they are, through vectors a
         co_await leat::select(leat::on(another, [](int& value) { CHECK(&value == &referred); }));
     });
 }
+
+TEST_CASE("group: children that a deadline or a context in the options has ended are no success")
+{
+    leat::sim::world world;
+    world.run([&]() -> task<> {
+        auto sleeper = []() -> task<> { co_await leat::sleep_for(1h); };
+        auto leave = [&](task_group& group) -> task<> { co_await group.spawn(sleeper); };
+        auto stay = [&](task_group& group) -> task<> {
+            co_await group.spawn(sleeper);
+            static_cast<void>(co_await leat::as_result(leat::sleep_for(2s)));
+        };
+        const auto [ctx, cancel] = leat::with_timeout(leat::background(), 1s);
+        leat::result<> got = co_await leat::as_result(leat::with_group({.context = ctx}, leave));
+        CHECK(got.error() == leat::errc::deadline_exceeded);
+        const auto [later, cancel_later] = leat::with_timeout(leat::background(), 1s);
+        got = co_await leat::as_result(leat::with_group({.context = later}, stay));
+        CHECK(got.error() == leat::errc::deadline_exceeded);
+        auto end_it = [&](task_group& group) -> task<> {
+            co_await group.spawn(sleeper);
+            group.cancel();
+        };
+        got = co_await leat::as_result(leat::with_group(end_it));
+        CHECK(got.has_value());
+    });
+}
+
+TEST_CASE("group: on the pool a deadline above a group is never taken for success")
+{
+    leat::runtime pool{{.workers = 2}};
+    const std::size_t rounds = test::scaled(300);
+    std::size_t wrong = 0;
+    pool.block_on([&]() -> task<> {
+        for (std::size_t i = 0; i < rounds; ++i) {
+            int steps = 0;
+            auto step = [&]() -> task<> {
+                co_await leat::sleep_for(5ms);
+                ++steps;
+            };
+            auto body = [&](task_group& group) -> task<> { co_await group.spawn(step); };
+            const leat::result<> got = co_await leat::as_result(leat::timeout(1ms, leat::with_group(body)));
+            wrong += got.has_value() && steps == 0;
+        }
+    });
+    CHECK(wrong == 0);
+}

@@ -18,6 +18,7 @@
 #include <leat/detail/operation.hpp>
 #include <leat/spawn.hpp>
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <exception>
@@ -46,6 +47,8 @@ public:
     }
     void cancel(std::exception_ptr cause = nullptr) noexcept
     {
+        if (!limits_.first.cancelled())
+            ended_itself_.store(true, std::memory_order_relaxed);
         limits_.second.cancel(std::move(cause));
     }
     std::size_t live() const noexcept;
@@ -199,6 +202,7 @@ private:
     std::exception_ptr first_;    ///< the failure that counts
     std::exception_ptr stopped_;  ///< how the first child ended that was told to
     failure* failures_ = nullptr;
+    std::atomic<bool> ended_itself_{false};  ///< cancel() came before the end of a context above
     cancellable_context limits_;
 };
 
