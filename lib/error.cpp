@@ -97,7 +97,7 @@ channel_closed_error::channel_closed_error() : std::system_error{make_error_code
 }
 
 deadlock_error::deadlock_error(const std::string& report)
-    : std::system_error{make_error_code(errc::deadlock), report}
+    : std::system_error{make_error_code(errc::deadlock)}, report_{"leat: deadlock: " + report}
 {
 }
 

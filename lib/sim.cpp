@@ -81,8 +81,9 @@ public:
     {
         if (script_ == nullptr && std::uncaught_exceptions() > exceptions_before_)
             std::fprintf(stderr,
-                         "leat: a world was left by an exception; to see it again set LEAT_SEED=%llu\n",
-                         static_cast<unsigned long long>(seed_));
+                         "leat: a world was left by an exception; world{%llu} shows it again, and so does "
+                         "LEAT_SEED=%llu if it is given no seed\n",
+                         static_cast<unsigned long long>(seed_), static_cast<unsigned long long>(seed_));
         script_ = nullptr;  // the end is not part of what is explored
         root_context_->canceller()->cancel(errc::cancelled);
         const std::int64_t until = from_now(grace);
@@ -342,7 +343,8 @@ void world::turn_or_deadlock()
     }
     std::string text = "every task waits for another, and no timer is set";
     if (!sched_->scripted())
-        text += " (seed " + std::to_string(seed()) + "; set LEAT_SEED to see it again)";
+        text += " (seed " + std::to_string(seed()) +
+                "; give it to the world, or set LEAT_SEED to it, to see this again)";
     throw deadlock_error{text + '\n' + report()};
 }
 

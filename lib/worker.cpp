@@ -451,7 +451,7 @@ bool worker::needed_elsewhere() noexcept
     }
     // Who makes progress looks at the reactor by himself.
     return kept_waiting || (!progress && !in_reactor_ && !pool_.reactor_.attended()) ||
-           pool_.earliest_deadline() + watch_interval <= at;
+           pool_.earliest_deadline() <= at - watch_interval;
 }
 
 }  // namespace leat::detail

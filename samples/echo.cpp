@@ -56,5 +56,10 @@ leat::task<> server(unsigned short port)
 
 int main(int argc, char** argv)
 {
-    leat::run(server(argc > 1 ? static_cast<unsigned short>(std::atoi(argv[1])) : 7000));
+    try {
+        leat::run(server(argc > 1 ? static_cast<unsigned short>(std::atoi(argv[1])) : 7000));
+    } catch (const std::system_error& problem) {
+        std::fprintf(stderr, "echo: %s\n", problem.what());
+        return 1;
+    }
 }

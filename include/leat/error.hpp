@@ -64,6 +64,14 @@ public:
 class deadlock_error : public std::system_error {
 public:
     explicit deadlock_error(const std::string& report);
+    /// The report: every task, and what it waits for.
+    const char* what() const noexcept override
+    {
+        return report_.what();
+    }
+
+private:
+    std::runtime_error report_;  // a string that is copied without throwing
 };
 
 /// The library was used in a way its contract forbids; what() names what was wrong and what to do.

@@ -59,24 +59,26 @@ std::size_t parse_workers(std::string_view text)
     return number;
 }
 
-/// Throws std::invalid_argument.
+/// What is thrown when all that is wanted is the usage.
+class help {};
+
+/// Throws std::invalid_argument, and help.
 digest::request parse(int argc, char** argv)
 {
     static const option options[] = {
-        {"workers", required_argument, nullptr, 'w'},
-        {"algorithm", required_argument, nullptr, 'a'},
-        {"check", required_argument, nullptr, 'c'},
-        {"keep-going", no_argument, nullptr, 'k'},
-        {nullptr, 0, nullptr, 0},
+        {"workers", required_argument, nullptr, 'w'}, {"algorithm", required_argument, nullptr, 'a'},
+        {"check", required_argument, nullptr, 'c'},   {"keep-going", no_argument, nullptr, 'k'},
+        {"help", no_argument, nullptr, 'h'},          {nullptr, 0, nullptr, 0},
     };
     digest::request asked;
     asked.workers = 2 * std::max(1u, std::thread::hardware_concurrency());
-    for (int letter; (letter = getopt_long(argc, argv, "w:a:c:k", options, nullptr)) != -1;) {
+    for (int letter; (letter = getopt_long(argc, argv, "w:a:c:kh", options, nullptr)) != -1;) {
         switch (letter) {
         case 'w': asked.workers = parse_workers(optarg); break;
         case 'a': asked.algorithm = optarg; break;
         case 'c': asked.list = optarg == std::string_view{"-"} ? "/dev/stdin" : optarg; break;
         case 'k': asked.keep_going = true; break;
+        case 'h': throw help{};
         default: throw std::invalid_argument{""};  // getopt has said why
         }
     }
@@ -106,9 +108,15 @@ leat::task<int> digest_until_signal(const digest::request& asked)
 
 int main(int argc, char** argv)
 {
+    // In getopt's messages it stands before what was wrong.
+    static char name[] = "digest";
+    argv[0] = name;
     try {
         const digest::request asked = parse(argc, argv);
         return leat::run(digest_until_signal(asked));
+    } catch (const help&) {
+        std::fputs(usage, stdout);
+        return 0;
     } catch (const std::invalid_argument& wrong) {
         if (*wrong.what() != '\0')
             std::fprintf(stderr, "digest: %s\n", wrong.what());
