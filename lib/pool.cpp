@@ -341,7 +341,8 @@ bool pool::describe_running(const worker& of, inspect::task_info& info) const
 #endif
     {
         std::lock_guard hold{of.shown_lock_};
-        info.name.assign(of.shown_name_.data(), of.shown_name_length_);
+        if (of.shown_name_of_ == info.id)
+            info.name.assign(of.shown_name_.data(), of.shown_name_length_);
     }
     info.running = true;
     return info.id != 0 && of.turns_.load(std::memory_order_acquire) == turns &&

@@ -138,6 +138,7 @@ private:
         return static_cast<void>(root), shown_place{};
     }
     void show(const task_root& picked) noexcept;
+    void show_name(const task_root& picked) noexcept;
 
     static void add(std::atomic<std::uint64_t>& counter) noexcept
     {
@@ -159,10 +160,10 @@ private:
     // The task that runs, for reports: valid if turns_ is the same before and after a look.
     std::atomic<std::uint64_t> shown_id_{0};
     std::atomic<shown_place> shown_place_{};
-    bool has_shown_name_ = false;
     mutable spinlock shown_lock_;
     std::array<char, 64> shown_name_{};  ///< under shown_lock_
     std::size_t shown_name_length_ = 0;  ///< under shown_lock_
+    std::uint64_t shown_name_of_ = 0;    ///< the last task with a name; written under shown_lock_
 
     // What watch_turns() has seen of its turns; under shown_lock_.
     std::uint64_t watched_turn_ = 0;

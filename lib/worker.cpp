@@ -72,18 +72,22 @@ void worker::run() noexcept
     exited_.store(true, std::memory_order_release);
 }
 
+[[gnu::noinline]] void worker::show_name(const task_root& picked) noexcept
+{
+    const std::string_view name = picked.name();
+    std::lock_guard hold{shown_lock_};
+    shown_name_length_ = std::min(name.size(), shown_name_.size());
+    std::copy_n(name.data(), shown_name_length_, shown_name_.data());
+    shown_name_of_ = picked.id();
+}
+
 /// Says whom it runs, in copies, because the task may have gone when somebody reads about it.
 void worker::show(const task_root& picked) noexcept
 {
     if constexpr (shows_places)
         shown_place_.store(place_of(picked), std::memory_order_release);
-    const std::string_view name = picked.name();
-    if (!name.empty() || has_shown_name_) [[unlikely]] {
-        std::lock_guard hold{shown_lock_};
-        shown_name_length_ = std::min(name.size(), shown_name_.size());
-        std::copy_n(name.data(), shown_name_length_, shown_name_.data());
-        has_shown_name_ = !name.empty();
-    }
+    if (picked.name().data() != nullptr && picked.id() != shown_name_of_) [[unlikely]]
+        show_name(picked);
     shown_id_.store(picked.id(), std::memory_order_release);
 }
 
