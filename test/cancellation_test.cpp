@@ -354,42 +354,42 @@ TEST_CASE("every awaitable: in every order of a waiter, a maker and a canceller 
         INFO("awaitable: ", std::string{each.name});
         int done = 0;
         int cancelled = 0;
-        leat::sim::explore(
-            {.schedules = static_cast<std::size_t>(test::rounds(400))}, [&](leat::sim::world& world) {
-                const std::unique_ptr<awaitable_case> subject = each.create();
-                world.run(subject->set_up());
-                const auto [ctx, cancel] = leat::with_cancel(leat::background());
-                attempt_result got;
-                bool made = false;
-                world.spawn(attempt(*subject, got), {.context = ctx}).detach();
-                world.spawn([&] { made = subject->make(); }).detach();
-                world.spawn([&, &stop = cancel] { stop(); }).detach();
+        // The first choice is the last to be varied, so there are no fewer where code is slow.
+        leat::sim::explore({.schedules = 400}, [&](leat::sim::world& world) {
+            const std::unique_ptr<awaitable_case> subject = each.create();
+            world.run(subject->set_up());
+            const auto [ctx, cancel] = leat::with_cancel(leat::background());
+            attempt_result got;
+            bool made = false;
+            world.spawn(attempt(*subject, got), {.context = ctx}).detach();
+            world.spawn([&] { made = subject->make(); }).detach();
+            world.spawn([&, &stop = cancel] { stop(); }).detach();
+            world.settle();
+            world.advance(1s);
+            CHECK((got.how.load() == ending::done || got.how.load() == ending::cancelled));
+            if (got.how.load() == ending::done) {
+                ++done;
+                CHECK(made);
+                CHECK(subject->left() == 0);
+            } else {
+                ++cancelled;
+                CHECK(subject->intact());
+                attempt_result next;
+                world.spawn(attempt(*subject, next), {.context = leat::background()}).detach();
                 world.settle();
-                world.advance(1s);
-                CHECK((got.how.load() == ending::done || got.how.load() == ending::cancelled));
-                if (got.how.load() == ending::done) {
-                    ++done;
-                    CHECK(made);
-                    CHECK(subject->left() == 0);
+                if (made) {
+                    CHECK(next.how.load() == ending::done);
                 } else {
-                    ++cancelled;
-                    CHECK(subject->intact());
-                    attempt_result next;
-                    world.spawn(attempt(*subject, next), {.context = leat::background()}).detach();
+                    CHECK(next.how.load() == ending::none);
+                    CHECK(subject->make());
                     world.settle();
-                    if (made) {
-                        CHECK(next.how.load() == ending::done);
-                    } else {
-                        CHECK(next.how.load() == ending::none);
-                        CHECK(subject->make());
-                        world.settle();
-                        CHECK(next.how.load() == ending::done);
-                    }
+                    CHECK(next.how.load() == ending::done);
                 }
-                world.spawn(subject->tear_down(), {.context = leat::background()}).detach();
-                world.settle();
-                CHECK(world.live_tasks() == 0);
-            });
+            }
+            world.spawn(subject->tear_down(), {.context = leat::background()}).detach();
+            world.settle();
+            CHECK(world.live_tasks() == 0);
+        });
         CHECK((done > 0 || each.on_the_clock));
         CHECK(cancelled > 0);
     }
@@ -681,7 +681,8 @@ TEST_CASE(
         }
         CHECK(sum.what == "");
         CHECK(sum.wrong == 0);
-        CHECK(sum.cancelled > 0);
+        // Of the fewer rounds where code is instrumented one side may win all.
+        CHECK((sum.cancelled > 0 || test::under_sanitizer));
         CHECK((sum.done > 0 || test::under_sanitizer));
         CHECK(counts.excess() == 0);
         CHECK(test::parcel::live() == parcels);
