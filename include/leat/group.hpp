@@ -214,7 +214,9 @@ task<T> run_group(group_options options, Body body)
 ///
 /// Throws  the first failure, of a child or of the body, once all have ended: it has cancelled the rest. What
 ///         the others throw because they were cancelled counts for nothing. With collect_all, a group_error.
-///         usage_error: a negative limit.
+///         What children throw whom the end of the caller's context, or of the one in the options, has
+///         cancelled; those whom task_group::cancel() has cancelled throw nothing. usage_error: a negative
+///         limit.
 /// Cancel  body and children run under a context that is a child of the caller's; the wait for them is not cut
 ///         short. If the runtime ends and destroys the caller, its end also waits for the children that have
 ///         moved to another one, which therefore should heed their context.
