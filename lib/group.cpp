@@ -250,7 +250,10 @@ void join_scope::child_ended(joinable_root& child, std::exception_ptr thrown, bo
     }
     // Before the child counts as ended: afterwards the scope may be gone.
     if (end_others)
-        cancel(std::move(thrown));
+        cancel(thrown);
+    // Nor may this be the last to hold what the owner throws: libstdc++ counts the holders where
+    // ThreadSanitizer does not see it.
+    thrown = nullptr;
     leave(by);
 }
 

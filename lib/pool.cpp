@@ -12,6 +12,7 @@
 #include <filesystem>
 #include <mutex>
 #include <string>
+#include <utility>
 
 namespace leat::detail {
 namespace {
@@ -431,7 +432,7 @@ bool pool::sleep_deeply(worker& who) noexcept
 bool pool::leave_idle(worker& who) noexcept
 {
     // At most: the one in the reactor, and the one on watch or the next to be.
-    std::array<worker*, 2> roused{};
+    std::array<std::pair<worker*, bool>, 2> roused{};
     std::size_t count = 0;
     bool was_off = true;
     {
@@ -451,11 +452,11 @@ bool pool::leave_idle(worker& who) noexcept
             if (each->deep_ || (hand_on && !each->in_reactor_)) {
                 hand_on = hand_on && each->in_reactor_;
                 each->deep_ = false;
-                roused[count++] = each;
+                roused[count++] = {each, each->in_reactor_};
             }
     }
     for (std::size_t i = 0; i != count; ++i)
-        roused[i]->wake(roused[i]->in_reactor_);
+        roused[i].first->wake(roused[i].second);
     return was_off;
 }
 
