@@ -165,13 +165,12 @@ void joinable_root::end(turn* by, bool stopped) noexcept
 {
     destroy_callable();
     leave_context();
-    std::exception_ptr thrown = failure();
-    scheduler& where = sched();
-    where.task_ended(by);
+    sched().task_ended(by);
+    // No copy of a failure is kept here: whoever joins may be done with it at any moment after the next lock, and
+    // the last to let go frees it.
     if (scope_ != nullptr) {
         observed_ = true;
-        scope_->child_ended(*this, std::move(thrown), stopped, by);
-        thrown = nullptr;
+        scope_->child_ended(*this, failure(), stopped, by);
     }
     wake_list wakes;
     {
