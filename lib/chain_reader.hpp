@@ -6,14 +6,27 @@
 #include <leat/inspect.hpp>
 #include <leat/task.hpp>
 
+#include <string>
+
 namespace leat::detail {
 
 class chain_reader {
 public:
+    /// Id, name and spawn place, which stay as they are.
+    static inspect::task_info read_head(const task_root& root);
     static inspect::task_info read(task_root& root);
 
 private:
     static void read_chain(task_root& root, inspect::task_info& into);
 };
+
+#if LEAT_REGISTRY
+inspect::frame_info describe_place(location place);
+#endif
+
+/// As reports have it: `task 7 "name"`.
+std::string title(const inspect::task_info& task);
+/// And `spawned in function (file:line)`, after what is to separate it; nothing if it is not known.
+std::string spawned_in(const inspect::task_info& task, const char* separator);
 
 }  // namespace leat::detail

@@ -125,9 +125,9 @@ void join_scope::give_place_back() noexcept
     wakes.flush(current_turn());
 }
 
+/// Under the lock, or before the first child of an owner that forks: until then it is alone.
 void join_scope::count_started(joinable_root& child) noexcept
 {
-    std::lock_guard hold{lock_};
     ++live_;
     if (policy_ != scope_policy::race && child.index == 0)
         child.index = ++started_;
@@ -135,17 +135,17 @@ void join_scope::count_started(joinable_root& child) noexcept
 
 void join_scope::start(joinable_root& child, turn* by, bool with_handle) noexcept
 {
-    count_started(child);
+    {
+        std::lock_guard hold{lock_};
+        count_started(child);
+    }
     child.launch(by, with_handle);
 }
 
 void join_scope::fork(joinable_root& child, turn* by) noexcept
 {
-    // Not locked: until launch_forked() has started the first, the owner is alone.
-    ++live_;
     ++places_;
-    if (policy_ != scope_policy::race && child.index == 0)
-        child.index = ++started_;
+    count_started(child);
     child.announce(by);
     child.queued = std::exchange(forked_, &child);
 }

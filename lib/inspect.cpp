@@ -15,16 +15,38 @@ namespace {
 #if LEAT_REGISTRY
 /// Deeper chains are cut short in reports.
 constexpr std::size_t longest_chain = 64;
+#endif
 
+std::string words(const inspect::frame_info& place)
+{
+    return place.function + " (" + place.file + ':' + std::to_string(place.line) + ')';
+}
+
+}  // namespace
+
+#if LEAT_REGISTRY
 inspect::frame_info describe_place(location place)
 {
     return {place.function(), place.file(), place.line()};
 }
 #endif
 
-}  // namespace
+std::string title(const inspect::task_info& task)
+{
+    std::string text = "task " + std::to_string(task.id);
+    if (!task.name.empty())
+        text += " \"" + task.name + '"';
+    return text;
+}
 
-inspect::task_info chain_reader::read(task_root& root)
+std::string spawned_in(const inspect::task_info& task, const char* separator)
+{
+    if (task.spawned_at.function.empty())
+        return {};
+    return separator + ("spawned in " + words(task.spawned_at));
+}
+
+inspect::task_info chain_reader::read_head(const task_root& root)
 {
     inspect::task_info info;
     info.id = root.id();
@@ -32,6 +54,12 @@ inspect::task_info chain_reader::read(task_root& root)
 #if LEAT_REGISTRY
     info.spawned_at = describe_place(root.spawned_at());
 #endif
+    return info;
+}
+
+inspect::task_info chain_reader::read(task_root& root)
+{
+    inspect::task_info info = read_head(root);
     task_root::word seen = root.word_.load(std::memory_order_acquire);
     if ((seen == task_root::parked || seen == task_root::shielded || seen == task_root::calling) &&
         root.word_.compare_exchange_strong(seen, task_root::inspected, std::memory_order_acq_rel)) {
@@ -84,19 +112,14 @@ std::vector<task_info> tasks(const executor& of)
 void dump(std::ostream& to, const executor& of)
 {
     for (const task_info& task : tasks(of)) {
-        to << "task " << task.id;
-        if (!task.name.empty())
-            to << " \"" << task.name << '"';
+        to << detail::title(task);
         if (task.parked)
             to << (task.waits_for.empty() ? " is parked" : " waits for: " + task.waits_for);
         else
             to << (task.running ? " is running" : " is running or ready to run");
-        to << '\n';
-        if (!task.spawned_at.function.empty())
-            to << "    spawned in " << task.spawned_at.function << " (" << task.spawned_at.file << ':'
-               << task.spawned_at.line << ")\n";
+        to << detail::spawned_in(task, "\n    ") << '\n';
         for (const frame_info& frame : task.chain)
-            to << "    at " << frame.function << " (" << frame.file << ':' << frame.line << ")\n";
+            to << "    at " << detail::words(frame) << '\n';
     }
 }
 

@@ -2,6 +2,7 @@
 
 #include <leat/inspect.hpp>
 
+#include "chain_reader.hpp"
 #include "cpu_count.hpp"
 #include "destroy_chain.hpp"
 
@@ -309,15 +310,9 @@ std::uint64_t pool::new_id(turn* by, std::uint64_t above) noexcept
 void pool::unhandled(task_root& root, std::exception_ptr thrown) noexcept
 {
     try {
-        std::string report =
-            "leat: a detached task failed with " + describe(thrown) + "\n  task " + std::to_string(root.id());
-        if (!root.name().empty())
-            report += " \"" + std::string{root.name()} + "\"";
-#if LEAT_REGISTRY
-        const location place = root.spawned_at();
-        report += std::string{", spawned in "} + place.function() + " (" + place.file() + ":" +
-                  std::to_string(place.line()) + ")";
-#endif
+        const inspect::task_info task = chain_reader::read_head(root);
+        const std::string report = "leat: a detached task failed with " + describe(thrown) + "\n  " +
+                                   title(task) + spawned_in(task, ", ");
         if (options_.on_unhandled) {
             options_.on_unhandled({thrown, report});
             return;
@@ -336,8 +331,7 @@ bool pool::describe_running(const worker& of, inspect::task_info& info) const
     info.id = of.shown_id_.load(std::memory_order_acquire);
 #if LEAT_REGISTRY
     if constexpr (worker::shows_places) {
-        const auto place = of.shown_place_.load(std::memory_order_acquire);
-        info.spawned_at = {place.function(), place.file(), place.line()};
+        info.spawned_at = describe_place(of.shown_place_.load(std::memory_order_acquire));
     }
 #endif
     {
@@ -388,13 +382,9 @@ void pool::watch_turns(std::int64_t at) noexcept
             inspect::task_info info;
             if (!describe_running(*each, info))
                 continue;
-            std::string report = "leat: task " + std::to_string(info.id);
-            if (!info.name.empty())
-                report += " \"" + info.name + '"';
-            report += " has been running for " + std::to_string(lasted / 1'000'000) + " ms without waiting";
-            if (!info.spawned_at.function.empty())
-                report += "; spawned in " + info.spawned_at.function + " (" + info.spawned_at.file + ':' +
-                          std::to_string(info.spawned_at.line) + ')';
+            const std::string report = "leat: " + title(info) + " has been running for " +
+                                       std::to_string(lasted / 1'000'000) + " ms without waiting" +
+                                       spawned_in(info, "; ");
             if (options_.on_long_turn)
                 options_.on_long_turn(report);
             else

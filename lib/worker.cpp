@@ -285,9 +285,7 @@ task_root* worker::rob_stuck() noexcept
 {
     task_root* first = nullptr;
     const auto rob = [&](std::atomic<task_root*>& place) {
-        task_root* const loot = place.load(std::memory_order_relaxed) != nullptr
-                                    ? place.exchange(nullptr, std::memory_order_acquire)
-                                    : nullptr;
+        task_root* const loot = take_from(place);
         if (loot == nullptr)
             return;
         add(steals_);
@@ -424,6 +422,7 @@ void worker::sleep_in_reactor() noexcept
     } catch (...) {
         pool_.report_handler(std::current_exception());
     }
+    pool_.off_guard_.store(false, std::memory_order_relaxed);
     polled_at_ = pool_.now();
 }
 
