@@ -245,19 +245,26 @@ TEST_CASE("misuse: a task that is not leaked by spawn when memory runs out is st
     CHECK(lives.excess() == 0);
 }
 
+namespace {
+
+task<> await_and_spawn()
+{
+    const int awaited = co_await give(counted{1});
+    CHECK(awaited == 1);
+    auto body = [token = counted{}]() -> task<int> { co_return co_await give(counted{2}); };
+    auto handle = leat::spawn(std::move(body), {.name = "named, which is another allocation"});
+    auto plain = leat::spawn([kept = counted{3}] { return kept.value; });
+    const int spawned = co_await handle;
+    CHECK(spawned == 2);
+    const int called = co_await plain;
+    CHECK(called == 3);
+}
+
+}  // namespace
+
 TEST_CASE("misuse: memory runs out at each point of awaiting and spawning")
 {
-    fail_each_allocation([]() -> task<> {
-        const int awaited = co_await give(counted{1});
-        CHECK(awaited == 1);
-        auto body = [token = counted{}]() -> task<int> { co_return co_await give(counted{2}); };
-        auto handle = leat::spawn(std::move(body), {.name = "named, which is another allocation"});
-        auto plain = leat::spawn([kept = counted{3}] { return kept.value; });
-        const int spawned = co_await handle;
-        CHECK(spawned == 2);
-        const int called = co_await plain;
-        CHECK(called == 3);
-    });
+    fail_each_allocation(await_and_spawn);
 }
 
 TEST_CASE("misuse: memory runs out at each point of a group")
@@ -348,17 +355,7 @@ TEST_CASE("misuse: memory runs out at each point of an unbounded channel")
 
 TEST_CASE("misuse: memory of a runtime runs out at each point of awaiting and spawning")
 {
-    fail_each_allocation_of_a_worker([]() -> task<> {
-        const int awaited = co_await give(counted{1});
-        CHECK(awaited == 1);
-        auto body = [token = counted{}]() -> task<int> { co_return co_await give(counted{2}); };
-        auto handle = leat::spawn(std::move(body), {.name = "named, which is another allocation"});
-        auto plain = leat::spawn([kept = counted{3}] { return kept.value; });
-        const int spawned = co_await handle;
-        CHECK(spawned == 2);
-        const int called = co_await plain;
-        CHECK(called == 3);
-    });
+    fail_each_allocation_of_a_worker(await_and_spawn);
 }
 
 TEST_CASE("misuse: memory of a runtime runs out at each point of a group, of when_all and when_any")

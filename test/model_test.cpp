@@ -115,136 +115,90 @@ constexpr int many_preemptions = fast ? 5 : 3;
 #define MODEL_TEST(name) \
     TEST_CASE(name* doctest::skip(test::under_tsan))  // one thread: nothing for TSan to see
 
-MODEL_TEST("park word: of two waiters and a cancellation exactly one wins, and none is lost")
-{
-    explorer e{{.preemptions = few_preemptions}};
-    must_pass(e.explore([](explorer& run) {
-        no_scheduler sched;
-        test_stop stop;
-        test_root root{sched, stop};
-        spinlock here;
-        spinlock there;
-        test_waiter first{root, here};
-        test_waiter second{root, there};
-        int waiters_won = 0;
-        int context_won = 0;
-        bool refused = false;
-        task_root::word winner = 0;
+namespace {
 
-        run.thread([&] {
-            here.lock();
-            there.lock();
-            switch (root.prepare_park()) {
-            case park_result::parked:
-                first.link();
-                second.link();
-                break;
-            case park_result::claimed: break;
-            case park_result::refused: refused = true; break;
-            }
-            there.unlock();
-            here.unlock();
-            if (refused)
-                return;
-            explorer::here()->wait_until([&] { return root.times_scheduled != 0; });
-            winner = root.finish_park();
-            for (test_waiter* each : {&first, &second}) {
-                each->source().lock();
-                each->unlink();
-                each->source().unlock();
-            }
-        });
-        for (test_waiter* each : {&first, &second})
-            run.thread([&, each] {
-                each->source().lock();
-                const bool won = each->linked && root.claim(*each) == claim_result::won;
-                each->unlink();
-                each->source().unlock();
-                if (won) {
-                    ++waiters_won;
-                    ++root.times_scheduled;
-                }
-            });
-        run.thread([&] {
-            stop.set();
-            if (root.claim_for_context() == claim_result::won) {
-                ++context_won;
+/// A task that waits for two things parks; so many of them, and the cancellation, want to win it; and what `more`
+/// adds goes on beside.
+template <class More>
+void race_for_a_park(explorer& run, int rivals, More more)
+{
+    no_scheduler sched;
+    test_stop stop;
+    test_root root{sched, stop};
+    spinlock here;
+    spinlock there;
+    test_waiter first{root, here};
+    test_waiter second{root, there};
+    int waiters_won = 0;
+    int context_won = 0;
+    bool refused = false;
+    task_root::word winner = 0;
+
+    run.thread([&] {
+        here.lock();
+        there.lock();
+        switch (root.prepare_park()) {
+        case park_result::parked:
+            first.link();
+            second.link();
+            break;
+        case park_result::claimed: break;
+        case park_result::refused: refused = true; break;
+        }
+        there.unlock();
+        here.unlock();
+        if (refused)
+            return;
+        explorer::here()->wait_until([&] { return root.times_scheduled != 0; });
+        winner = root.finish_park();
+        for (test_waiter* each : {&first, &second}) {
+            each->source().lock();
+            each->unlink();
+            each->source().unlock();
+        }
+    });
+    for (test_waiter* each : rivals == 2 ? std::vector<test_waiter*>{&first, &second} : std::vector{&first})
+        run.thread([&, each] {
+            each->source().lock();
+            const bool won = each->linked && root.claim(*each) == claim_result::won;
+            each->unlink();
+            each->source().unlock();
+            if (won) {
+                ++waiters_won;
                 ++root.times_scheduled;
             }
         });
-        run.run();
-        check(waiters_won + context_won == (refused ? 0 : 1), "not exactly one has won");
-        check(root.times_scheduled == waiters_won + context_won, "scheduled too often");
-        check(refused || (winner == task_root::by_context) == (context_won == 1),
-              "somebody else is said to have won");
-        root.leave_context();
-    }));
+    run.thread([&] {
+        stop.set();
+        if (root.claim_for_context() == claim_result::won) {
+            ++context_won;
+            ++root.times_scheduled;
+        }
+    });
+    more(root);
+    run.run();
+    check(waiters_won + context_won == (refused ? 0 : 1), "not exactly one has won");
+    check(root.times_scheduled == waiters_won + context_won, "scheduled too often");
+    check(refused || (winner == task_root::by_context) == (context_won == 1),
+          "somebody else is said to have won");
+    root.leave_context();
+}
+
+}  // namespace
+
+MODEL_TEST("park word: of two waiters and a cancellation exactly one wins, and none is lost")
+{
+    explorer e{{.preemptions = few_preemptions}};
+    must_pass(e.explore([](explorer& run) { race_for_a_park(run, 2, [](task_root&) {}); }));
 }
 
 MODEL_TEST("park word: a claim waits for an inspector, who has never seen a task that runs")
 {
     explorer e{{.preemptions = few_preemptions}};
     must_pass(e.explore([](explorer& run) {
-        no_scheduler sched;
-        test_stop stop;
-        test_root root{sched, stop};
-        spinlock here;
-        spinlock there;
-        test_waiter first{root, here};
-        test_waiter second{root, there};
-        int waiters_won = 0;
-        int context_won = 0;
-        bool refused = false;
-        task_root::word winner = 0;
-
-        run.thread([&] {
-            here.lock();
-            there.lock();
-            switch (root.prepare_park()) {
-            case park_result::parked:
-                first.link();
-                second.link();
-                break;
-            case park_result::claimed: break;
-            case park_result::refused: refused = true; break;
-            }
-            there.unlock();
-            here.unlock();
-            if (refused)
-                return;
-            explorer::here()->wait_until([&] { return root.times_scheduled != 0; });
-            winner = root.finish_park();
-            for (test_waiter* each : {&first, &second}) {
-                each->source().lock();
-                each->unlink();
-                each->source().unlock();
-            }
+        race_for_a_park(run, 1, [&run](task_root& root) {
+            run.thread([&root] { static_cast<void>(chain_reader::read(root)); });
         });
-        for (test_waiter* each : {&first})
-            run.thread([&, each] {
-                each->source().lock();
-                const bool won = each->linked && root.claim(*each) == claim_result::won;
-                each->unlink();
-                each->source().unlock();
-                if (won) {
-                    ++waiters_won;
-                    ++root.times_scheduled;
-                }
-            });
-        run.thread([&] {
-            stop.set();
-            if (root.claim_for_context() == claim_result::won) {
-                ++context_won;
-                ++root.times_scheduled;
-            }
-        });
-        run.thread([&] { static_cast<void>(chain_reader::read(root)); });
-        run.run();
-        check(waiters_won + context_won == (refused ? 0 : 1), "not exactly one has won");
-        check(root.times_scheduled == waiters_won + context_won, "scheduled too often");
-        check(refused || (winner == task_root::by_context) == (context_won == 1),
-              "somebody else is said to have won");
-        root.leave_context();
     }));
 }
 
