@@ -6,6 +6,8 @@
 // A repetition prints one line of JSON. A wrong result ends the program with 1, a row that it does not have with 77.
 #pragma once
 
+#include "../process.hpp"
+
 #include <algorithm>
 #include <charconv>
 #include <chrono>
@@ -27,31 +29,9 @@
 
 namespace peer {
 
-inline std::int64_t resident_bytes()
-{
-    std::ifstream statm{"/proc/self/statm"};
-    std::int64_t mapped = 0, pages = 0;
-    statm >> mapped >> pages;
-    return pages * sysconf(_SC_PAGESIZE);
-}
-
-/// Not getrusage(): what that says is inherited from the program that started this one.
-inline std::int64_t peak_kilobytes()
-{
-    std::ifstream status{"/proc/self/status"};
-    for (std::string line; std::getline(status, line);)
-        if (line.starts_with("VmHWM:"))
-            return std::strtoll(line.c_str() + 6, nullptr, 10);
-    return 0;
-}
-
-/// Processor time that all threads of the process have used.
-inline std::chrono::nanoseconds processor_time()
-{
-    timespec now{};
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
-    return std::chrono::seconds{now.tv_sec} + std::chrono::nanoseconds{now.tv_nsec};
-}
+using perf::peak_kilobytes;
+using perf::processor_time;
+using perf::resident_bytes;
 
 /// Lets this thread, and those that it will start, run on so many processors only: for rivals whose tasks are threads.
 inline void use_processors(int wanted)
