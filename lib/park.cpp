@@ -69,6 +69,11 @@ void run_turn(turn& here, task_root& root) noexcept
     here.budget = turn_budget;
     here.left = false;
     here.ended = false;
+    if (root.on_turn != nullptr) [[unlikely]]
+        if (!std::exchange(root.on_turn, nullptr)->begin_turn(here)) {
+            here.root = nullptr;
+            return;
+        }
     std::coroutine_handle<> frame = root.current;
     do {
         here.next = {};

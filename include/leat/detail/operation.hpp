@@ -9,6 +9,15 @@
 //     result<value_type> take_result();  instead of value(), for as_result
 //     bool ending() const;               complete, although the task's own context has ended
 //     static constexpr bool shielded;    true: deaf to the task's context
+//     bool try_quick() noexcept;         completes without the source's lock, or says false and has done nothing;
+//                                        called by the task, after prepare(), before anything else is
+//     static constexpr bool holds;       true: once complete it has something that others wait for: a lock, a permit.
+//                                        A task whose budget is used up then lets others run before it asks, not
+//                                        when it has it, when they could only queue up behind it
+//     bool contends() const noexcept;    with holds: the task has been woken not because the operation is complete, but
+//                                        to try again. It does before its frame goes on (turn_hook), with
+//                                        try_complete(), and link() if it has to wait again; or it gives up,
+//                                        with unlink(), and another has to be woken instead
 // Everything else that can wait (select, joins of many) is built on the same protocol; see park.hpp.
 #pragma once
 
@@ -37,6 +46,21 @@ template <class Op>
     requires requires { Op::shielded; }
 constexpr bool is_shielded<Op> = Op::shielded;
 
+template <class Op>
+constexpr bool is_holding = false;
+template <class Op>
+    requires requires { Op::holds; }
+constexpr bool is_holding<Op> = Op::holds;
+
+template <class Op>
+concept quick_operation = requires(Op& op) {
+    { op.try_quick() } noexcept -> std::same_as<bool>;
+};
+template <class Op>
+concept contending_operation = requires(const Op& op) {
+    { op.contends() } noexcept -> std::same_as<bool>;
+};
+
 /// Whether an operation can be one of several that are waited for. Not if its source has to be told after it
 /// has been published, when the task may have gone.
 template <class Op>
@@ -59,10 +83,14 @@ bool completes_when_stopped(const Op& op) noexcept
 /// Queues the running task behind the others. The caller suspends.
 void yield_turn(task_root& root) noexcept;
 
+class no_turn_hook {};
+
 /// The awaiter of an operation. Throwing says whether failure is thrown or returned.
 template <operation Op, bool Throwing>
-class operation_awaiter {
+class operation_awaiter : private std::conditional_t<is_holding<Op>, turn_hook, no_turn_hook> {
     enum class state : unsigned char { fresh, complete, refused, parked };
+    static constexpr bool hooked = is_holding<Op>;
+    static_assert(hooked || !contending_operation<Op>);
 
     Op& op_;
     task_root& root_;
@@ -92,64 +120,27 @@ public:
         }
         turn& here = *root_.now;
         op_.prepare(here);
-        source_ = &op_.source();
-        source_->lock();
-        wake_list wakes;
-        if (!op_.try_complete(wakes))
-            return false;
-        source_->unlock();
-        wakes.flush(&here);
-        state_ = state::complete;
-        return --here.budget > 0;
+        if constexpr (hooked)
+            if (here.budget <= 1) [[unlikely]]
+                return false;
+        return try_now(here) && (hooked || here.budget > 0);
     }
 
     bool await_suspend(std::coroutine_handle<> frame) noexcept
     {
         root_.current = frame;
         root_.now->left = true;
-        if (state_ == state::complete) {
+        if (hooked ? source_ == nullptr : state_ == state::complete) {
+            hook();
             yield_turn(root_);
             return true;
         }
-        if (!root_.enrolled()) [[unlikely]] {
-            source_->unlock();
-            root_.enroll();
-            source_->lock();
-            wake_list wakes;
-            if (op_.try_complete(wakes)) {
-                source_->unlock();
-                wakes.flush(root_.now);
-                state_ = state::complete;
-                return false;
-            }
-        }
-        state_ = state::parked;
-        root_.waits_for(op_.kind());
-        spinlock& source = *source_;
-        if constexpr (is_shielded<Op>) {
-            root_.prepare_shielded_park();
-            op_.link();
-            source.unlock();
-            return true;
-        }
-        switch (root_.prepare_park()) {
-        case park_result::parked: op_.link(); break;
-        case park_result::claimed: break;
-        case park_result::refused:
-            source.unlock();
-            refuse();
-            return false;
-        }
-        source.unlock();
-        // The task may be running elsewhere, or be gone; its source lives.
-        if constexpr (requires { Op::published(source); })
-            Op::published(source);
-        return true;
+        return park();
     }
 
     decltype(auto) await_resume()
     {
-        if (state_ == state::parked) {
+        if (!hooked && state_ == state::parked) {
             state_ = state::complete;
             if (root_.finish_park() == task_root::by_context) [[unlikely]] {
                 unlink();
@@ -182,6 +173,107 @@ public:
     }
 
 private:
+    // True: complete. Else the source is locked.
+    bool try_now(turn& here) noexcept
+    {
+        if constexpr (quick_operation<Op>)
+            if (op_.try_quick()) [[likely]] {
+                state_ = state::complete;
+                --here.budget;
+                return true;
+            }
+        source_ = &op_.source();
+        source_->lock();
+        wake_list wakes;
+        if (!op_.try_complete(wakes))
+            return false;
+        source_->unlock();
+        wakes.flush(&here);
+        state_ = state::complete;
+        --here.budget;
+        return true;
+    }
+
+    // With the source locked, which it no longer is afterwards. True: the task is parked, and maybe gone on.
+    bool park() noexcept
+    {
+        if (!root_.enrolled()) [[unlikely]] {
+            source_->unlock();
+            root_.enroll();
+            source_->lock();
+            wake_list wakes;
+            if (op_.try_complete(wakes)) {
+                source_->unlock();
+                wakes.flush(root_.now);
+                state_ = state::complete;
+                return false;
+            }
+        }
+        state_ = state::parked;
+        root_.waits_for(op_.kind());
+        hook();
+        spinlock& source = *source_;
+        if constexpr (is_shielded<Op>) {
+            root_.prepare_shielded_park();
+            op_.link();
+            source.unlock();
+            return true;
+        }
+        switch (root_.prepare_park()) {
+        case park_result::parked: op_.link(); break;
+        case park_result::claimed: break;
+        case park_result::refused:
+            source.unlock();
+            root_.on_turn = nullptr;
+            give_up();
+            return false;
+        }
+        source.unlock();
+        // The task may be running elsewhere, or be gone; its source lives.
+        if constexpr (requires { Op::published(source); })
+            Op::published(source);
+        return true;
+    }
+
+    void hook() noexcept
+    {
+        if constexpr (hooked)
+            root_.on_turn = this;
+    }
+
+    // Of a task that has been won, or has yielded before it has asked.
+    bool begin_turn(turn& here) noexcept
+    {
+        if (state_ == state::parked) {
+            if (root_.finish_park() == task_root::by_context) [[unlikely]] {
+                unlink();
+                refuse();
+                return true;
+            }
+            bool again = false;
+            if constexpr (contending_operation<Op>)
+                again = op_.contends();
+            if (!again) {
+                state_ = state::complete;
+                return true;
+            }
+        }
+        if (!is_shielded<Op> && root_.stop_requested()) [[unlikely]] {
+            give_up();
+            return true;
+        }
+        return try_now(here) || !park();
+    }
+
+    // Of an operation that is not in its source's queue.
+    void give_up() noexcept
+    {
+        if constexpr (contending_operation<Op>)
+            if (op_.contends())
+                unlink();
+        refuse();
+    }
+
     void refuse() noexcept
     {
         state_ = completes_when_stopped(op_) ? state::complete : state::refused;

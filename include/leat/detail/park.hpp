@@ -141,6 +141,18 @@ protected:
     ~stop_hook() = default;
 };
 
+/// What happens when a task that has been scheduled is about to run: for a wait whose end has to be settled before
+/// its frame goes on, because it may have to wait again.
+class turn_hook {
+public:
+    /// Called once, without locks, at the start of a turn, for the task. False: the task has parked again, and may
+    /// be running elsewhere already.
+    virtual bool begin_turn(turn& here) noexcept = 0;
+
+protected:
+    ~turn_hook() = default;
+};
+
 /// What a scheduler runs: the root of an await chain, with what the whole chain shares. The base is its
 /// link in the list of the context it is enrolled with, under that context's lock.
 class task_root : public list_link<task_root> {
@@ -286,6 +298,7 @@ public:
     turn* now = nullptr;                ///< the turn it runs in, while it runs
     task_root* queued = nullptr;        ///< the next in a run queue or wake list
     stop_hook* on_stop = nullptr;       ///< set before parking; read by a canceller that has won
+    turn_hook* on_turn = nullptr;       ///< set before parking or yielding; by whoever wins, only looked at
 
     /// Reached by the root frame's end, from the scheduler's loop: no frame of the task is running.
     virtual void finished(turn& here) noexcept = 0;
