@@ -46,6 +46,21 @@ std::string spawned_in(const inspect::task_info& task, const char* separator)
     return separator + ("spawned in " + words(task.spawned_at));
 }
 
+void name_holders(std::vector<inspect::task_info>& all)
+{
+    for (inspect::task_info& each : all) {
+        if (each.held_by == 0)
+            continue;
+        inspect::task_info unknown;
+        unknown.id = each.held_by;
+        const auto found =
+            std::lower_bound(all.begin(), all.end(), each.held_by,
+                             [](const inspect::task_info& task, std::uint64_t id) { return task.id < id; });
+        const bool there = found != all.end() && found->id == each.held_by;
+        each.waits_for += ", held by " + title(there ? *found : unknown);
+    }
+}
+
 inspect::task_info chain_reader::read_head(const task_root& root)
 {
     inspect::task_info info;
@@ -79,6 +94,8 @@ void chain_reader::read_chain(task_root& root, inspect::task_info& into)
 {
 #if LEAT_REGISTRY
     into.waits_for = root.waits_for();
+    if (const waiter* const through = root.waits_through())
+        through->describe(into);
     std::coroutine_handle<> frame = root.current;
     while (frame && into.chain.size() < longest_chain) {
         const promise_base& promise = promise_base::of(frame);
@@ -106,6 +123,7 @@ std::vector<task_info> tasks(const executor& of)
     });
     of.sched().add_running(all);
     std::sort(all.begin(), all.end(), [](const task_info& a, const task_info& b) { return a.id < b.id; });
+    detail::name_holders(all);
     return all;
 }
 

@@ -13,6 +13,9 @@
 #include <leat/select.hpp>
 #include <leat/time.hpp>
 
+// Sharing
+#include <leat/sync/mutex.hpp>
+
 // Running
 #include <leat/blocking.hpp>
 #include <leat/runtime.hpp>

@@ -210,7 +210,7 @@ private:
             }
         }
         state_ = state::parked;
-        root_.waits_for(op_.kind());
+        root_.waits_for(op_.kind(), &op_);
         hook();
         spinlock& source = *source_;
         if constexpr (is_shielded<Op>) {

@@ -327,21 +327,28 @@ public:
     {
         return place_;
     }
-    /// Says what the task is about to wait for. A string with static storage.
-    void waits_for(const char* what) noexcept
+    /// Says what the task is about to wait for. A string with static storage; and, if that can say more, the waiter,
+    /// which is asked only while the task is parked and held in place.
+    void waits_for(const char* what, const waiter* through = nullptr) noexcept
     {
         waits_for_ = what;
+        waits_through_ = through;
     }
     const char* waits_for() const noexcept
     {
         return waits_for_;
     }
+    const waiter* waits_through() const noexcept
+    {
+        return waits_through_;
+    }
 
 protected:
     location place_{};
     const char* waits_for_ = "";
+    const waiter* waits_through_ = nullptr;
 #else
-    void waits_for(const char*) noexcept
+    void waits_for(const char*, const waiter* = nullptr) noexcept
     {
     }
 #endif
@@ -454,6 +461,11 @@ public:
     }
     /// What the task waits for, for reports: "receive", "sleep"...
     virtual const char* kind() const noexcept = 0;
+    /// Says it in a report better than kind() does: which of them, and who has it. Of a parked task that is held in
+    /// place, without locks.
+    virtual void describe(inspect::task_info&) const
+    {
+    }
 
     /// Claims the task for this waiter and puts it on the list if it has to be scheduled.
     bool win(wake_list& wakes) noexcept
@@ -494,6 +506,14 @@ public:
         node.next = nullptr;
         (last_ != nullptr ? last_->next : first_) = &node;
         last_ = &node;
+        node.linked = true;
+    }
+    void push_front(waiter& node) noexcept
+    {
+        node.prev = nullptr;
+        node.next = first_;
+        (first_ != nullptr ? first_->prev : last_) = &node;
+        first_ = &node;
         node.linked = true;
     }
     void remove(waiter& node) noexcept

@@ -1,0 +1,237 @@
+// The heart of a mutex: one word that says whether it is free, and a queue of waiters under a spinlock that is taken
+// only if somebody has to wait or to be woken.
+//
+//   locked    somebody has it
+//   queued    the queue may not be empty: whoever unlocks has to look
+//   woken     a waiter has been taken off the queue and is on its way to try again (a contender); until it has, nobody
+//             else is woken
+//   starving  the first in the queue has tried again and lost: the next to unlock hands the mutex to it
+//
+// Taking a free mutex is one compare-and-swap, whoever waits (barging): the task that runs goes on, instead of being
+// switched for one that has first to be brought to a core. What it costs in fairness is bounded: a waiter that has
+// been woken and finds the mutex taken goes back to the front of the queue, and gets it from the next unlock. So
+// between two tasks that are served from the queue there is at most one turn of others' barging on each worker, and
+// the queue itself is first in, first out. Waiters that can not try again, because they are one of several cases
+// of a select or a blocked thread, are handed the mutex at once. (docs/decisions.md has the measurements.)
+//
+// Who may change what:
+//   - without the spinlock: nobody but by taking the mutex when it is free (locked set, all else kept), or by giving
+//     it up when there is nobody to be woken: not queued, or woken. All are compare-and-swaps of the whole word.
+//   - with the spinlock, while the mutex is locked by the caller: anything, as then the word is nobody else's.
+//   - with the spinlock alone: by compare-and-swap.
+//   - queued is set under the spinlock in the same compare-and-swap that finds the mutex locked. So its holder, who
+//     gives it up by a compare-and-swap from a word without `queued`, fails, takes the spinlock, and by then the
+//     waiter is linked.
+//   - starving and woken are never set at the same time.
+//
+// Life. Giving a mutex up is the last that unlock() does to it, whenever that lets others see it free: with nobody to
+// wake, the compare-and-swap is the last; with somebody, the spinlock is let go first of the task that is woken,
+// which is scheduled only then and has to be done with the mutex before it may be destroyed. So the mutex may be
+// destroyed by whoever has locked and unlocked it last. (The road not taken is to give it up by an exchange and to
+// look for waiters after that: it may have gone by then.)
+//
+// Order: taking is acquire, giving up is release. A mutex that is handed over stays locked; the spinlock and the
+// claim of the new holder order what the old one wrote.
+#pragma once
+
+#include <leat/detail/operation.hpp>
+#include <leat/detail/park.hpp>
+
+#include <cstdint>
+#include <utility>
+
+namespace leat::detail {
+
+/// The id of the task that runs on this thread, or 0.
+std::uint64_t running_task_id() noexcept;
+
+/// Says what is wrong with the end of a lock, and ends the program.
+[[noreturn]] void report_destroyed_in_use(const char* kind, const char* name) noexcept;
+
+class mutex_core {
+public:
+    using word = std::uint32_t;
+    static constexpr word locked = 1;
+    static constexpr word queued = 2;
+    static constexpr word woken = 4;
+    static constexpr word starving = 8;
+
+    constexpr explicit mutex_core(const char* name) noexcept : name_{name}
+    {
+    }
+    mutex_core(const mutex_core&) = delete;
+    mutex_core& operator=(const mutex_core&) = delete;
+    ~mutex_core()
+    {
+        if (word_.load(std::memory_order_relaxed) != 0) [[unlikely]]
+            report_destroyed_in_use("mutex", name_);
+    }
+
+    bool try_lock() noexcept
+    {
+        word seen = 0;
+        while (!word_.compare_exchange_weak(seen, seen | locked, std::memory_order_acquire,
+                                            std::memory_order_relaxed))
+            if ((seen & locked) != 0)
+                return false;
+        return true;
+    }
+    void unlock() noexcept
+    {
+        word seen = locked;
+        if (!word_.compare_exchange_strong(seen, 0, std::memory_order_release, std::memory_order_relaxed))
+            [[unlikely]]
+            unlock_slowly();
+    }
+
+    bool is_locked() const noexcept
+    {
+        return (word_.load(std::memory_order_relaxed) & locked) != 0;
+    }
+    const char* name() const noexcept
+    {
+        return name_;
+    }
+
+#if LEAT_REGISTRY
+    void held_by(std::uint64_t task) noexcept
+    {
+        holder_.store(task, std::memory_order_relaxed);
+    }
+    std::uint64_t holder() const noexcept
+    {
+        return holder_.load(std::memory_order_relaxed);
+    }
+#else
+    void held_by(std::uint64_t) noexcept
+    {
+    }
+    std::uint64_t holder() const noexcept
+    {
+        return 0;
+    }
+#endif
+    void held_by_caller() noexcept
+    {
+#if LEAT_REGISTRY
+        held_by(running_task_id());
+#endif
+    }
+
+    mutable spinlock lock;
+
+private:
+    friend class mutex_waiter;
+
+    void unlock_slowly() noexcept;
+    bool hand_on(wake_list& wakes) noexcept;
+
+    atomic<word> word_{0};
+    waiter_list queue_;
+    const char* name_;
+#if LEAT_REGISTRY
+    atomic<std::uint64_t> holder_{0};
+#endif
+};
+
+/// One who wants it.
+class mutex_waiter : public waiter {
+public:
+    spinlock& source() noexcept override
+    {
+        return of_->lock;
+    }
+    bool try_complete(wake_list& wakes) noexcept final;
+    void link() noexcept override;
+    void unlink() noexcept override;
+    void unlinked() noexcept override;
+    const char* kind() const noexcept override
+    {
+        return "mutex";
+    }
+    void describe(inspect::task_info& into) const override;
+
+    bool contends() const noexcept
+    {
+        return contends_;
+    }
+
+protected:
+    explicit mutex_waiter(mutex_core& of) noexcept : of_{&of}
+    {
+    }
+    /// Gives back what nobody has taken: the frame was destroyed after the lock had been won.
+    ~mutex_waiter()
+    {
+        if (granted_) [[unlikely]]
+            of_->unlock();
+    }
+
+    void reset() noexcept
+    {
+        if (std::exchange(granted_, false)) [[unlikely]]
+            of_->unlock();
+        lost_ = false;
+    }
+    bool lock_quickly() noexcept
+    {
+        if (contends_ || !of_->try_lock())
+            return false;
+        note_granted();
+        return true;
+    }
+    void note_granted() noexcept
+    {
+        granted_ = true;
+        of_->held_by(root->id());
+    }
+
+    mutex_core* of_;
+    bool granted_ = false;  ///< has the mutex, and has not given it to its task yet
+
+private:
+    friend class mutex_core;
+
+    bool contends_ = false;
+    bool lost_ = false;  ///< has contended, and found the mutex taken
+};
+
+/// Locks; Guard is what the task gets.
+template <class Guard>
+class lock_operation final : public mutex_waiter {
+public:
+    using value_type = Guard;
+    using owner_type = typename Guard::owner_type;
+    static constexpr bool holds = true;
+
+    lock_operation(mutex_core& of, owner_type& owner) noexcept : mutex_waiter{of}, owner_{&owner}
+    {
+    }
+    // Until it is awaited; then it stays where it is.
+    lock_operation(const lock_operation& other) noexcept : mutex_waiter{*other.of_}, owner_{other.owner_}
+    {
+    }
+
+    void prepare(turn&) noexcept
+    {
+        reset();
+    }
+    bool try_quick() noexcept
+    {
+        return lock_quickly();
+    }
+    std::error_code error() const noexcept
+    {
+        return {};
+    }
+    Guard value() noexcept
+    {
+        granted_ = false;
+        return Guard{*owner_};
+    }
+
+private:
+    owner_type* owner_;
+};
+
+}  // namespace leat::detail
