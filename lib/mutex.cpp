@@ -57,10 +57,10 @@ bool mutex_core::hand_on(wake_list& wakes) noexcept
     const word rest = queue_.empty() ? 0 : queued;
     // Its root is ours to look at until it is scheduled.
     if (to_the_first || next->root->on_turn == nullptr) {
-        next->note_granted();
+        next->grant();
         word_.store(locked | rest, std::memory_order_relaxed);
     } else {
-        next->contends_ = true;
+        next->state_ = mutex_waiter::state::contending;
         word_.store(woken | rest, std::memory_order_release);
     }
     return true;
@@ -69,30 +69,29 @@ bool mutex_core::hand_on(wake_list& wakes) noexcept
 bool mutex_waiter::try_complete(wake_list&) noexcept
 {
     using word = mutex_core::word;
-    const word mine = contends_ ? mutex_core::woken : 0;
-    const bool lost = contends_;
-    contends_ = false;
+    const bool contends = state_ == state::contending;
+    const word cleared = contends ? mutex_core::woken : 0;
+    const word left = mutex_core::queued | (contends ? mutex_core::starving : 0);
     word seen = of_->word_.load(std::memory_order_relaxed);
     for (;;) {
         if ((seen & mutex_core::locked) == 0) {
-            if (of_->word_.compare_exchange_weak(seen, (seen | mutex_core::locked) & ~mine,
+            if (of_->word_.compare_exchange_weak(seen, (seen & ~cleared) | mutex_core::locked,
                                                  std::memory_order_acquire, std::memory_order_relaxed)) {
-                note_granted();
+                grant();
                 return true;
             }
-        } else {
-            const word to = ((seen | mutex_core::queued) & ~mine) | (lost ? mutex_core::starving : 0);
-            if (of_->word_.compare_exchange_weak(seen, to, std::memory_order_relaxed)) {
-                lost_ = lost_ || lost;
-                return false;
-            }
+        } else if (of_->word_.compare_exchange_weak(seen, (seen & ~cleared) | left,
+                                                    std::memory_order_relaxed)) {
+            if (contends)
+                state_ = state::lost;
+            return false;
         }
     }
 }
 
 void mutex_waiter::link() noexcept
 {
-    if (lost_)
+    if (state_ == state::lost)
         of_->queue_.push_front(*this);
     else
         of_->queue_.push_back(*this);
@@ -103,24 +102,17 @@ void mutex_waiter::unlink() noexcept
 {
     using word = mutex_core::word;
     of_->queue_.remove(*this);
-    if (!std::exchange(contends_, false))
+    if (state_ != state::contending)
         return;
     word seen = of_->word_.load(std::memory_order_relaxed);
-    for (;;) {
-        const bool is_free = (seen & mutex_core::locked) == 0;
-        const word to = (seen & ~mutex_core::woken) | mutex_core::locked;
-        if (of_->word_.compare_exchange_weak(seen, to, std::memory_order_acquire,
-                                             std::memory_order_relaxed)) {
-            granted_ = is_free;
-            return;
-        }
-    }
+    while (!of_->word_.compare_exchange_weak(seen, (seen & ~mutex_core::woken) | mutex_core::locked,
+                                             std::memory_order_acquire, std::memory_order_relaxed)) {}
+    state_ = (seen & mutex_core::locked) == 0 ? state::granted : state::idle;
 }
 
 void mutex_waiter::unlinked() noexcept
 {
-    if (std::exchange(granted_, false))
-        of_->unlock();
+    give_back();
 }
 
 void mutex_waiter::describe(inspect::task_info& into) const

@@ -153,47 +153,40 @@ public:
 
     bool contends() const noexcept
     {
-        return contends_;
+        return state_ == state::contending;
     }
 
 protected:
+    enum class state : unsigned char {
+        idle,
+        contending,  ///< woken to try again
+        lost,        ///< has tried again, and found the mutex taken
+        granted,     ///< has the mutex, and has not given it to its task yet
+    };
+
     explicit mutex_waiter(mutex_core& of) noexcept : of_{&of}
     {
     }
-    /// Gives back what nobody has taken: the frame was destroyed after the lock had been won.
-    ~mutex_waiter()
-    {
-        if (granted_) [[unlikely]]
-            of_->unlock();
-    }
+    ~mutex_waiter() = default;
 
-    void reset() noexcept
+    /// What its task has not taken is given back: the frame is destroyed after the lock had been won.
+    void give_back() noexcept
     {
-        if (std::exchange(granted_, false)) [[unlikely]]
+        if (state_ == state::granted) [[unlikely]]
             of_->unlock();
-        lost_ = false;
+        state_ = state::idle;
     }
-    bool lock_quickly() noexcept
+    void grant() noexcept
     {
-        if (contends_ || !of_->try_lock())
-            return false;
-        note_granted();
-        return true;
-    }
-    void note_granted() noexcept
-    {
-        granted_ = true;
+        state_ = state::granted;
         of_->held_by(root->id());
     }
 
     mutex_core* of_;
-    bool granted_ = false;  ///< has the mutex, and has not given it to its task yet
+    state state_ = state::idle;
 
 private:
     friend class mutex_core;
-
-    bool contends_ = false;
-    bool lost_ = false;  ///< has contended, and found the mutex taken
 };
 
 /// Locks; Guard is what the task gets.
@@ -212,13 +205,21 @@ public:
     {
     }
 
+    ~lock_operation()
+    {
+        give_back();
+    }
+
     void prepare(turn&) noexcept
     {
-        reset();
+        give_back();
     }
     bool try_quick() noexcept
     {
-        return lock_quickly();
+        if (state_ != state::idle || !of_->try_lock())
+            return false;
+        grant();
+        return true;
     }
     std::error_code error() const noexcept
     {
@@ -226,7 +227,7 @@ public:
     }
     Guard value() noexcept
     {
-        granted_ = false;
+        state_ = state::idle;
         return Guard{*owner_};
     }
 

@@ -479,8 +479,8 @@ public:
     }
 
     task_root* root = nullptr;
-    waiter* prev = nullptr;
-    waiter* next = nullptr;
+    waiter* prev;  ///< while it is in a waiter_list
+    waiter* next;
     bool linked = false;  ///< under the source's lock
 
 protected:
