@@ -2,16 +2,11 @@
 
 #include <leat/error.hpp>
 
+#include "serve.hpp"
+
 #include <mutex>
 
 namespace leat::detail {
-namespace {
-
-/// How many waiters are woken for each time that the lock is taken.
-constexpr int wakes_per_lock = 32;
-
-}  // namespace
-
 void throw_bad_capacity()
 {
     throw usage_error{"leat: the capacity of a channel is a number of values that fits into memory, and not "

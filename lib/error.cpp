@@ -26,6 +26,8 @@ public:
         case errc::deadlock: return "deadlock: every task waits for another";
         case errc::failed: return "task failed";
         case errc::abandoned: return "task destroyed at the end of its runtime";
+        case errc::exceeds_capacity: return "more permits than the semaphore has";
+        case errc::upgrade_refused: return "another reader already waits to become the writer";
         }
         return "unknown leat error " + std::to_string(code);
     }
@@ -37,7 +39,9 @@ public:
         case errc::channel_closed: return std::errc::broken_pipe;
         case errc::channel_full:
         case errc::channel_empty: return std::errc::resource_unavailable_try_again;
-        case errc::deadlock: return std::errc::resource_deadlock_would_occur;
+        case errc::deadlock:
+        case errc::upgrade_refused: return std::errc::resource_deadlock_would_occur;
+        case errc::exceeds_capacity: return std::errc::invalid_argument;
         case errc::failed:
         case errc::abandoned: break;
         }

@@ -89,6 +89,17 @@ bool mutex_waiter::try_complete(wake_list&) noexcept
     }
 }
 
+bool mutex_waiter::queue_if_locked() noexcept
+{
+    mutex_core::word seen = of_->word_.load(std::memory_order_relaxed);
+    while ((seen & mutex_core::locked) != 0)
+        if (of_->word_.compare_exchange_weak(seen, seen | mutex_core::queued, std::memory_order_relaxed)) {
+            of_->queue_.push_back(*this);
+            return true;
+        }
+    return false;
+}
+
 void mutex_waiter::link() noexcept
 {
     if (state_ == state::lost)

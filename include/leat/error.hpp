@@ -19,6 +19,8 @@ enum class errc {
     deadlock,           ///< every task waits for another (std::errc::resource_deadlock_would_occur)
     failed,             ///< an exception that carries no code of its own
     abandoned,          ///< a task was destroyed by the end of its runtime before it had a result
+    exceeds_capacity,   ///< more permits than the semaphore has (std::errc::invalid_argument)
+    upgrade_refused,    ///< another reader waits to become the writer (std::errc::resource_deadlock_would_occur)
 };
 
 /// The category of leat's error codes; its name is "leat".

@@ -14,7 +14,10 @@
 #include <leat/time.hpp>
 
 // Sharing
+#include <leat/sync/condition_variable.hpp>
 #include <leat/sync/mutex.hpp>
+#include <leat/sync/semaphore.hpp>
+#include <leat/sync/shared_mutex.hpp>
 
 // Running
 #include <leat/blocking.hpp>

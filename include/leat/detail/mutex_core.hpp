@@ -151,6 +151,9 @@ public:
     }
     void describe(inspect::task_info& into) const override;
 
+    /// With the spinlock: queues up, without having asked, if the mutex is locked.
+    bool queue_if_locked() noexcept;
+
     bool contends() const noexcept
     {
         return state_ == state::contending;

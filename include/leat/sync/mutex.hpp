@@ -1,10 +1,12 @@
 #pragma once
 
 #include <leat/detail/blocking_wait.hpp>
+#include <leat/detail/guard.hpp>
 #include <leat/detail/mutex_core.hpp>
 #include <leat/task.hpp>
 
 #include <concepts>
+#include <memory>
 #include <type_traits>
 #include <utility>
 
@@ -13,58 +15,33 @@ namespace leat {
 class mutex;
 
 /// Holds a mutex for as long as it lives. Movable, also to other tasks and threads.
-class [[nodiscard]] mutex_guard {
-public:
-    using owner_type = leat::mutex;
+class [[nodiscard]] mutex_guard : public detail::guard_base<mutex_guard, leat::mutex> {
+    using base = detail::guard_base<mutex_guard, leat::mutex>;
 
+public:
     /// Holds nothing.
     mutex_guard() noexcept = default;
-    mutex_guard(mutex_guard&& other) noexcept : of_{std::exchange(other.of_, nullptr)}
-    {
-    }
-    mutex_guard& operator=(mutex_guard&& other) noexcept
-    {
-        if (this != &other) {
-            unlock();
-            of_ = std::exchange(other.of_, nullptr);
-        }
-        return *this;
-    }
-    ~mutex_guard()
-    {
-        unlock();
-    }
 
-    /// Gives the mutex up before its time. Does nothing if the guard holds none.
-    ///
-    /// Threads  any: a mutex need not be unlocked where it was locked.
-    /// Cost     one atomic operation; if others wait, a short lock, and one is woken. The caller goes on.
-    void unlock() noexcept;
-    bool owns_lock() const noexcept
-    {
-        return of_ != nullptr;
-    }
-    explicit operator bool() const noexcept
-    {
-        return of_ != nullptr;
-    }
     /// What it holds, or null.
     leat::mutex* mutex() const noexcept
     {
-        return of_;
+        return held();
     }
 
 private:
     template <class>
     friend class detail::lock_operation;
     friend class leat::mutex;
-    friend class condition_variable;
+    friend base;
 
-    explicit mutex_guard(leat::mutex& held) noexcept : of_{&held}
+    explicit mutex_guard(leat::mutex& held) noexcept : base{held}
     {
     }
+    static void give_up(leat::mutex& held) noexcept;
 
-    leat::mutex* of_ = nullptr;
+public:
+    // For the library.
+    static detail::mutex_core& core_of(leat::mutex& held) noexcept;
 };
 
 /// Mutual exclusion between tasks: who waits is suspended, and its worker runs others.
@@ -134,15 +111,18 @@ public:
 
 private:
     friend class mutex_guard;
-    friend class condition_variable;
 
     detail::mutex_core core_;
 };
 
-inline void mutex_guard::unlock() noexcept
+inline detail::mutex_core& mutex_guard::core_of(leat::mutex& held) noexcept
 {
-    if (of_ != nullptr)
-        std::exchange(of_, nullptr)->core_.unlock();
+    return held.core_;
+}
+
+inline void mutex_guard::give_up(leat::mutex& held) noexcept
+{
+    held.core_.unlock();
 }
 
 template <class T>
@@ -150,61 +130,43 @@ class guarded;
 
 /// Holds what a guarded<T> keeps: for as long as it lives, nobody else sees it.
 template <class T>
-class [[nodiscard]] guarded_guard {
-public:
-    using owner_type = leat::guarded<T>;
+class [[nodiscard]] guarded_guard : public detail::guard_base<guarded_guard<T>, guarded<T>> {
+    using base = detail::guard_base<guarded_guard<T>, guarded<T>>;
 
+public:
+    /// Holds nothing.
     guarded_guard() noexcept = default;
-    guarded_guard(guarded_guard&& other) noexcept : of_{std::exchange(other.of_, nullptr)}
-    {
-    }
-    guarded_guard& operator=(guarded_guard&& other) noexcept
-    {
-        if (this != &other) {
-            unlock();
-            of_ = std::exchange(other.of_, nullptr);
-        }
-        return *this;
-    }
-    ~guarded_guard()
-    {
-        unlock();
-    }
 
     /// Precondition of both: it holds something.
     T& operator*() const noexcept
     {
-        return of_->value_;
+        return this->held()->value_;
     }
     T* operator->() const noexcept
     {
-        return std::addressof(of_->value_);
-    }
-    /// Gives it up before its time. Does nothing if the guard holds nothing.
-    void unlock() noexcept
-    {
-        if (of_ != nullptr)
-            std::exchange(of_, nullptr)->core_.unlock();
-    }
-    bool owns_lock() const noexcept
-    {
-        return of_ != nullptr;
-    }
-    explicit operator bool() const noexcept
-    {
-        return of_ != nullptr;
+        return std::addressof(this->held()->value_);
     }
 
 private:
     template <class>
     friend class detail::lock_operation;
-    friend class leat::guarded<T>;
+    friend class guarded<T>;
+    friend base;
 
-    explicit guarded_guard(leat::guarded<T>& held) noexcept : of_{&held}
+    explicit guarded_guard(guarded<T>& held) noexcept : base{held}
     {
     }
+    static void give_up(guarded<T>& held) noexcept
+    {
+        held.core_.unlock();
+    }
 
-    leat::guarded<T>* of_ = nullptr;
+public:
+    // For the library.
+    static detail::mutex_core& core_of(guarded<T>& held) noexcept
+    {
+        return held.core_;
+    }
 };
 
 /// A value together with the mutex that guards it: there is no way to it but through a guard.
