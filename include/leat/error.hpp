@@ -19,6 +19,7 @@ enum class errc {
     deadlock,           ///< every task waits for another (std::errc::resource_deadlock_would_occur)
     failed,             ///< an exception that carries no code of its own
     abandoned,          ///< a task was destroyed by the end of its runtime before it had a result
+    broken_promise,     ///< a oneshot_promise was destroyed without having given a value (std::errc::broken_pipe)
 };
 
 /// The category of leat's error codes; its name is "leat".
@@ -58,6 +59,12 @@ public:
 class channel_closed_error : public std::system_error {
 public:
     channel_closed_error();
+};
+
+/// A oneshot_promise was destroyed without having given a value.
+class broken_promise_error : public std::system_error {
+public:
+    broken_promise_error();
 };
 
 /// Nothing can run any more, but tasks are waiting. what() lists each with its await chain.

@@ -13,6 +13,15 @@
 #include <leat/select.hpp>
 #include <leat/time.hpp>
 
+// Synchronization
+#include <leat/sync/barrier.hpp>
+#include <leat/sync/event.hpp>
+#include <leat/sync/latch.hpp>
+#include <leat/sync/once.hpp>
+#include <leat/sync/oneshot.hpp>
+#include <leat/sync/single_flight.hpp>
+#include <leat/sync/wait_group.hpp>
+
 // Running
 #include <leat/blocking.hpp>
 #include <leat/runtime.hpp>
