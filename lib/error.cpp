@@ -28,6 +28,7 @@ public:
         case errc::abandoned: return "task destroyed at the end of its runtime";
         case errc::exceeds_capacity: return "more permits than the semaphore has";
         case errc::upgrade_refused: return "another reader already waits to become the writer";
+        case errc::broken_promise: return "promise destroyed without having given a value";
         }
         return "unknown leat error " + std::to_string(code);
     }
@@ -36,7 +37,8 @@ public:
         switch (static_cast<errc>(code)) {
         case errc::cancelled: return std::errc::operation_canceled;
         case errc::deadline_exceeded: return std::errc::timed_out;
-        case errc::channel_closed: return std::errc::broken_pipe;
+        case errc::channel_closed:
+        case errc::broken_promise: return std::errc::broken_pipe;
         case errc::channel_full:
         case errc::channel_empty: return std::errc::resource_unavailable_try_again;
         case errc::deadlock:
@@ -100,6 +102,10 @@ channel_closed_error::channel_closed_error() : std::system_error{make_error_code
 {
 }
 
+broken_promise_error::broken_promise_error() : std::system_error{make_error_code(errc::broken_promise)}
+{
+}
+
 deadlock_error::deadlock_error(const std::string& report)
     : std::system_error{make_error_code(errc::deadlock)}, report_{"leat: deadlock: " + report}
 {
@@ -119,6 +125,7 @@ void throw_error(std::error_code code)
         case errc::cancelled: throw cancelled_error{};
         case errc::deadline_exceeded: throw timed_out_error{};
         case errc::channel_closed: throw channel_closed_error{};
+        case errc::broken_promise: throw broken_promise_error{};
         default: break;
         }
     throw std::system_error{code};

@@ -21,6 +21,7 @@ enum class errc {
     abandoned,          ///< a task was destroyed by the end of its runtime before it had a result
     exceeds_capacity,   ///< more permits than the semaphore has (std::errc::invalid_argument)
     upgrade_refused,    ///< another reader waits to become the writer (std::errc::resource_deadlock_would_occur)
+    broken_promise,     ///< a oneshot_promise was destroyed without having given a value (std::errc::broken_pipe)
 };
 
 /// The category of leat's error codes; its name is "leat".
@@ -60,6 +61,12 @@ public:
 class channel_closed_error : public std::system_error {
 public:
     channel_closed_error();
+};
+
+/// A oneshot_promise was destroyed without having given a value.
+class broken_promise_error : public std::system_error {
+public:
+    broken_promise_error();
 };
 
 /// Nothing can run any more, but tasks are waiting. what() lists each with its await chain.

@@ -128,6 +128,17 @@ public:
             return std::move(space_.value);
     }
 
+    /// The value where it is, to be looked at by several. Precondition: has_value().
+    std::add_lvalue_reference_t<T> peek() noexcept
+    {
+        if constexpr (std::is_void_v<T>)
+            return;
+        else if constexpr (std::is_reference_v<T> || keep<T>::boxed)
+            return *space_.value;
+        else
+            return space_.value;
+    }
+
     /// The same as a result. Does not throw but for the move of T.
     result<T> take_result()
     {
