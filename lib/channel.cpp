@@ -20,7 +20,7 @@ void channel_base::close() noexcept
         wake_list wakes;
         {
             std::lock_guard hold{lock};
-            closed_ = true;
+            closed_.show(true);
             int room = wakes_per_lock;
             for (waiter_list* queue : {&receivers, &senders})
                 while (room > 0) {

@@ -8,21 +8,20 @@
 
 namespace leat::detail {
 
-/// Tries the cases, in order or in random order, until one completes.
+/// Tries the cases whose numbers stand in the first places of `order`, in that order or at random, until one
+/// completes.
 template <class Try>
-bool select_core::try_each(Try attempt) noexcept
+bool select_core::try_each(std::size_t candidates, Try attempt) noexcept
 {
-    for (std::size_t i = 0; i < count_; ++i)
-        slots_[i].order = static_cast<std::uint32_t>(i);
     turn& here = *root_.now;
-    for (std::size_t left = count_; left != 0; --left) {
+    for (std::size_t place = 0; place != candidates; ++place) {
         // Fisher and Yates, as far as it is needed.
-        const std::size_t place = count_ - left;
-        if (!biased_)
-            std::swap(slots_[place].order,
-                      slots_[place + here.choose(static_cast<std::uint32_t>(left))].order);
+        if (!biased_) {
+            const std::size_t other = place + here.choose(static_cast<std::uint32_t>(candidates - place));
+            std::swap(slots_[place].order, slots_[other].order);
+        }
         const std::size_t candidate = slots_[place].order;
-        if (slots_[candidate].what != nullptr && attempt(slots_[candidate])) {
+        if (attempt(slots_[candidate])) {
             chosen_ = candidate;
             return true;
         }
@@ -47,9 +46,6 @@ bool select_core::start() noexcept
         refuse();
         return true;
     }
-    for (std::size_t i = 0; i < count_; ++i)
-        if (slots_[i].what != nullptr)
-            slots_[i].source = &slots_[i].what->source();
     if (!try_alone()) {
         if (fallback_ == none)
             return false;
@@ -61,11 +57,16 @@ bool select_core::start() noexcept
 
 bool select_core::try_alone() noexcept
 {
-    return try_each([&](select_slot& slot) noexcept {
+    std::size_t promising = 0;
+    for (std::size_t i = 0; i < count_; ++i)
+        if (slots_[i].promising)
+            slots_[promising++].order = static_cast<std::uint32_t>(i);
+    return try_each(promising, [&](select_slot& slot) noexcept {
         wake_list wakes;
-        slot.source->lock();
+        spinlock& source = slot.what->source();
+        source.lock();
         const bool done = slot.what->try_complete(wakes);
-        slot.source->unlock();
+        source.unlock();
         wakes.flush(root_.now);
         return done;
     });
@@ -73,7 +74,11 @@ bool select_core::try_alone() noexcept
 
 bool select_core::try_locked(wake_list& wakes) noexcept
 {
-    return try_each([&](select_slot& slot) noexcept { return slot.what->try_complete(wakes); });
+    std::size_t enabled = 0;
+    for (std::size_t i = 0; i < count_; ++i)
+        if (slots_[i].what != nullptr)
+            slots_[enabled++].order = static_cast<std::uint32_t>(i);
+    return try_each(enabled, [&](select_slot& slot) noexcept { return slot.what->try_complete(wakes); });
 }
 
 std::size_t select_core::lock_all() noexcept
@@ -111,6 +116,9 @@ bool select_core::suspend(std::coroutine_handle<> frame) noexcept
         return true;
     }
     root_.enroll();
+    for (std::size_t i = 0; i < count_; ++i)
+        if (slots_[i].what != nullptr)
+            slots_[i].source = &slots_[i].what->source();
     const std::size_t locks = lock_all();
     wake_list wakes;
     if (try_locked(wakes)) {
@@ -162,26 +170,16 @@ void select_core::unlink_all() noexcept
     }
 }
 
-bool select_core::settle() noexcept
+void select_core::leave_park() noexcept
 {
-    if (state_ == state::parked) {
-        const task_root::word winner = root_.finish_park();
-        for (std::size_t i = 0; i < count_; ++i)
-            if (slots_[i].what != nullptr && winner == reinterpret_cast<task_root::word>(slots_[i].what))
-                chosen_ = i;
-        state_ = state::complete;
-        unlink_all();
-        if (chosen_ == none)
-            refuse();
-    }
-    return state_ != state::refused;
-}
-
-std::size_t select_core::finish()
-{
-    if (!settle())
-        throw_stopped(root_);
-    return chosen_;
+    const task_root::word winner = root_.finish_park();
+    for (std::size_t i = 0; i < count_; ++i)
+        if (slots_[i].what != nullptr && winner == reinterpret_cast<task_root::word>(slots_[i].what))
+            chosen_ = i;
+    state_ = state::complete;
+    unlink_all();
+    if (chosen_ == none)
+        refuse();
 }
 
 }  // namespace leat::detail

@@ -1254,3 +1254,57 @@ TEST_CASE("channel: close and cancel race for a receiver that is about to park, 
     pool.block_on(body);
     CHECK(outcomes[1] + outcomes[2] == races);
 }
+
+// What the lock orders the look without it has to order as well: of two threads that each make a channel ready and then
+// look at the other's, at least one finds what the other has done.
+TEST_CASE("channel: two that each make one ready and then look at the other's do not both find nothing")
+{
+    enum class way { send, receive, close };
+    const int races = rounds(50'000);
+    for (const way how : {way::send, way::receive, way::close}) {
+        std::atomic<int> at_start{0};
+        std::atomic<int> missed_by_both{0};
+        std::array<bool, 2> found{};
+        std::array<std::optional<leat::channel<int>>, 2> ch;
+        const auto wait_for_other = [&](int round) {
+            at_start.fetch_add(1);
+            while (at_start.load() < 2 * round)
+                std::this_thread::yield();
+        };
+        const auto side = [&](std::size_t mine) {
+            int barrier = 0;
+            for (int i = 0; i < races; ++i) {
+                ch[mine].emplace(1);
+                if (how == way::receive)
+                    static_cast<void>(ch[mine]->try_send(1));
+                wait_for_other(++barrier);
+                const leat::channel<int>& own = *ch[mine];
+                const leat::channel<int>& other = *ch[1 - mine];
+                switch (how) {
+                case way::send:
+                    static_cast<void>(own.try_send(1));
+                    found[mine] = other.try_recv().has_value();
+                    break;
+                case way::receive:
+                    static_cast<void>(own.try_recv());
+                    found[mine] = other.try_send(2).has_value();
+                    break;
+                case way::close:
+                    own.close();
+                    found[mine] = other.try_recv().error() == leat::errc::channel_closed;
+                    break;
+                }
+                wait_for_other(++barrier);
+                if (mine == 0 && !found[0] && !found[1])
+                    missed_by_both.fetch_add(1);
+                wait_for_other(++barrier);
+            }
+        };
+        std::thread first{side, 0};
+        std::thread second{side, 1};
+        first.join();
+        second.join();
+        CAPTURE(static_cast<int>(how));
+        CHECK(missed_by_both.load() == 0);
+    }
+}

@@ -481,6 +481,53 @@ MODEL_TEST(
 }
 
 MODEL_TEST(
+    "channel: who looks while the first value is taken, and a waiting sender's takes its place, finds one")
+{
+    explorer e{{.preemptions = some_preemptions}};
+    e.swap_local = swap_turn;
+    must_pass(e.explore([](explorer& run) {
+        model_pool pool;
+        const leat::channel<int> ch{1};
+        end sent = end::none;
+        check(ch.try_send(0).has_value(), "there was room");
+        pool.spawn(send(ch, sent), leat::background()).detach();
+        pool.add_worker(run);
+        const auto take = [&] {
+            explorer::here()->wait_until(
+                [&] { return sent != end::none || leat::detail::channel_access::core(ch)->senders.front(); });
+            check(ch.try_recv().has_value(), "there were two values");
+        };
+        run.thread(take);
+        run.thread(take);
+        run.run();
+        check(sent == end::value, "the sender has not sent");
+        check(pool.live == 0, "the task has not ended");
+    }));
+}
+
+MODEL_TEST("channel: looks find what was done before: room, a value, the end; of two at least one")
+{
+    explorer e{{.preemptions = many_preemptions}};
+    e.swap_local = swap_turn;
+    must_pass(e.explore([](explorer& run) {
+        const leat::channel<int> a{1};
+        const leat::channel<int> b{1};
+        bool found_a = false;
+        bool found_b = false;
+        run.thread([&] {
+            check(a.try_send(1).has_value(), "there was room");
+            found_b = b.try_recv().error() == leat::errc::channel_closed;
+        });
+        run.thread([&] {
+            b.close();
+            found_a = a.try_recv().has_value();
+        });
+        run.run();
+        check(found_a || found_b, "both have missed what the other had done");
+    }));
+}
+
+MODEL_TEST(
     "select: two that face each other on the same channels, and a cancellation: they meet or neither does")
 {
     explorer e{{.preemptions = few_preemptions}};

@@ -56,6 +56,10 @@ public:
     {
         return static_cast<core*>(this->channel_)->try_recv(*this, wakes);
     }
+    bool must_wait() const noexcept
+    {
+        return this->channel_->nothing_to_receive();
+    }
     const char* kind() const noexcept override
     {
         return "receive";
@@ -131,6 +135,10 @@ public:
     bool try_complete(wake_list& wakes) noexcept override
     {
         return to().try_send(*this, place_, wakes);
+    }
+    bool must_wait() const noexcept
+    {
+        return to().no_room();
     }
     const char* kind() const noexcept override
     {

@@ -78,6 +78,11 @@ public:
     {
         return ending();
     }
+    // A deadline may have nobody yet who watches it; see prepare().
+    bool must_wait() const noexcept
+    {
+        return node_ == nullptr || (node_->error() == 0 && node_->deadline() == timer_wheel::never);
+    }
 
 private:
     cancel_node* node_;

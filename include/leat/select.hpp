@@ -82,6 +82,10 @@ public:
     {
     }
 
+    bool must_wait() const noexcept
+    {
+        return !enabled_ || op_.must_wait();
+    }
     waiter* arm(task_root& root, turn& here)
     {
         if (!enabled_)
@@ -126,6 +130,10 @@ public:
     {
     }
 
+    bool must_wait() const noexcept
+    {
+        return true;
+    }
     waiter* arm(task_root&, turn&) noexcept
     {
         return nullptr;
@@ -222,34 +230,47 @@ public:
     /// Waits; what has been chosen is dealt with by the caller.
     class chooser {
     public:
-        chooser(select_operation& of, task_root& root) noexcept
-            : of_{of}, root_{root}, core_{root, slots_.data(), locks_.data(), count, fallback(), Biased}
+        chooser(select_operation& of, task_root& root) noexcept : of_{of}, root_{root}
         {
         }
         bool await_ready()
         {
             turn& here = *root_.now;
+            if constexpr (defaults != 0)
+                if (!root_.stop_requested() && of_.all_must_wait() && here.budget > 1) {
+                    --here.budget;
+                    return true;
+                }
             std::size_t at = 0;
-            std::apply([&](Cases&... c) { ((slots_[at++].what = c.arm(root_, here)), ...); }, of_.cases_);
-            return core_.start();
+            std::apply(
+                [&](Cases&... c) {
+                    ((select_core::set(slots_[at++], c.arm(root_, here), c.must_wait())), ...);
+                },
+                of_.cases_);
+            core_.emplace(root_, slots_.data(), locks_.data(), count, fallback(), Biased);
+            return core_->start();
         }
         bool await_suspend(std::coroutine_handle<> frame) noexcept
         {
-            return core_.suspend(frame);
+            return core_->suspend(frame);
         }
         std::size_t await_resume()
         {
-            return core_.finish();
+            return fell_back() ? fallback() : core_->finish();
         }
 
     protected:
+        /// Whether there was nothing to be had at the first look, and something else to do.
+        bool fell_back() const noexcept
+        {
+            return defaults != 0 && !core_;
+        }
+
         select_operation& of_;
         task_root& root_;
-        std::array<select_slot, count == 0 ? 1 : count> slots_{};
+        std::array<select_slot, count == 0 ? 1 : count> slots_;
         std::array<spinlock*, count == 0 ? 1 : count> locks_;
-
-    protected:
-        select_core core_;
+        std::optional<select_core> core_;
     };
 
     /// Waits, then runs the handler or takes the value.
@@ -270,10 +291,10 @@ public:
 
         result<answer> await_resume() noexcept
         {
-            if (!this->core_.settle())
+            if (!this->fell_back() && !this->core_->settle())
                 return make_error_code(this->root_.stop_reason());
             try {
-                return result<answer>{std::in_place, this->of_.conclude(this->core_.chosen())};
+                return result<answer>{std::in_place, this->of_.conclude(chooser::await_resume())};
             } catch (...) {
                 return std::current_exception();
             }
@@ -300,6 +321,10 @@ public:
     }
 
 private:
+    bool all_must_wait() const noexcept
+    {
+        return std::apply([](const Cases&... c) { return (c.must_wait() && ...); }, cases_);
+    }
     answer conclude(std::size_t chosen)
     {
         if constexpr (any_handler) {
@@ -460,7 +485,8 @@ template <class F>
 /// Cancel   safe: no case has had an effect, and values to be sent are still their owners'.
 /// Life     its operations refer to their channels, contexts and handles without keeping them: await it in the
 ///          same expression.
-/// Cost     no allocation, unless a handler is a coroutine; one lock for each case tried, all of them to park.
+/// Cost     no allocation, unless a handler is a coroutine; one lock for each case tried, all of them to park. With
+///          otherwise(), none if no channel of the cases has anything to offer.
 template <class... Cases>
 [[nodiscard]] auto select(Cases&&... cases)
 {
@@ -496,7 +522,7 @@ public:
             for (std::size_t i = 0; i < slots_.size(); ++i) {
                 cases_[i].root = &root_;
                 cases_[i].prepare(*root_.now);
-                slots_[i].what = &cases_[i];
+                select_core::set(slots_[i], &cases_[i], cases_[i].must_wait());
             }
             return core_.start();
         }

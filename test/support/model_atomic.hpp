@@ -82,4 +82,37 @@ private:
     mutable model::watched watched_;
 };
 
+/// Others come in between where they look; who has the lock does not stop for its own reads and writes, or there would
+/// be too many schedules.
+template <class T>
+class published {
+public:
+    constexpr published() noexcept = default;
+    constexpr published(T value) noexcept : value_{value}
+    {
+    }
+
+    T get() const noexcept
+    {
+        return value_;
+    }
+    void set(T value) noexcept
+    {
+        value_ = value;
+    }
+    void show(T value) noexcept
+    {
+        model::explorer::point();
+        value_ = value;
+    }
+    T look() const noexcept
+    {
+        model::explorer::point();
+        return value_;
+    }
+
+private:
+    T value_{};
+};
+
 }  // namespace leat::detail

@@ -14,6 +14,45 @@ namespace leat::detail {
 template <class T>
 using atomic = std::atomic<T>;
 
+/// A variable that is protected by a lock, and at which others may look without it.
+///
+/// get() and set() are as cheap as those of a plain variable. A look may miss what set() has written just now,
+/// for as long as a processor keeps a store to itself. What show() has written it does not miss: show(), look() and all
+/// else that is sequentially consistent have one order.
+template <class T>
+class published {
+public:
+    constexpr published() noexcept = default;
+    constexpr published(T value) noexcept : value_{value}
+    {
+    }
+
+    // With the lock.
+
+    T get() const noexcept
+    {
+        return value_.load(std::memory_order_relaxed);
+    }
+    void set(T value) noexcept
+    {
+        value_.store(value, std::memory_order_release);
+    }
+    void show(T value) noexcept
+    {
+        value_.store(value, std::memory_order_seq_cst);
+    }
+
+    // Any time.
+
+    T look() const noexcept
+    {
+        return value_.load(std::memory_order_seq_cst);
+    }
+
+private:
+    std::atomic<T> value_{};
+};
+
 }  // namespace leat::detail
 
 #endif

@@ -37,6 +37,8 @@ private:
 template <operation Op>
 bool complete_now(Op& op)
 {
+    if (op.must_wait())
+        return false;
     turn nowhere;
     op.prepare(nowhere);
     wake_list wakes;

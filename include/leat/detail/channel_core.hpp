@@ -12,6 +12,17 @@
 // under the lock, after the send has become certain. The move is noexcept: values whose move may throw are
 // boxed by the sender before it takes the lock (and unboxed by the receiver after it has let go).
 //
+// Looking without the lock. Whoever only wants to know whether there is anything to be had (try_recv() and the like,
+// a select) looks at count_ or, if there is no buffer, at the other side's queue, and then at closed_. By the first
+// two invariants the one word decides, and closed_ is never reset: so if the first look finds nothing and the second
+// finds the channel open, there was nothing at the moment of the first. count_ changes once in a critical section: a
+// value that takes the place of another leaves it as it is.
+//   Such a look is not ordered by the lock, so it must not be overtaken by what its thread did before: two who
+// each send to one channel and then look at the other's must not both find nothing. Looks are sequentially consistent,
+// and so is every store that makes a channel ready which was not (count_ leaves zero or the capacity; close). Other
+// stores make no difference to anybody. A waiter that is queued makes a channel ready as well, but its task does
+// nothing more until it has been claimed; see waiter_list.
+//
 // Life. Handles are counted in refs_. Waiters that are linked, or that have been dropped because somebody
 // else won their task, are counted in waiting_: their tasks will yet take the lock. The core is freed by
 // whoever makes both zero. When the last handle goes, nobody can ever complete the operations that still
@@ -64,24 +75,33 @@ public:
     void close() noexcept;
     bool closed() const noexcept
     {
-        const spin_guard hold{lock};
-        return closed_;
+        return closed_.look();
     }
     std::size_t size() const noexcept
     {
-        const spin_guard hold{lock};
-        return count_;
+        return count_.look();
     }
     std::size_t capacity() const noexcept
     {
         return capacity_;
     }
 
+    /// Whether there is nothing to receive, and no end either. Without the lock.
+    bool nothing_to_receive() const noexcept
+    {
+        return (capacity_ == 0 ? senders.looks_empty() : count_.look() == 0) && !closed_.look();
+    }
+    /// Whether there is no room, and no end either. Without the lock.
+    bool no_room() const noexcept
+    {
+        return (capacity_ == 0 ? receivers.looks_empty() : count_.look() == capacity_) && !closed_.look();
+    }
+
     // -- by waiters, under the lock ----------------------------------------------------------------
 
     bool is_closed() const noexcept
     {
-        return closed_;
+        return closed_.get();
     }
     void attach(waiter_list& queue, waiter& node) noexcept
     {
@@ -112,15 +132,32 @@ protected:
     }
     ~channel_base() = default;
 
+    void one_more() noexcept
+    {
+        const std::size_t count = count_.get();
+        if (count == 0)
+            count_.show(1);
+        else
+            count_.set(count + 1);
+    }
+    void one_less() noexcept
+    {
+        const std::size_t count = count_.get();
+        if (count == capacity_)
+            count_.show(count - 1);
+        else
+            count_.set(count - 1);
+    }
+
     std::size_t capacity_;
-    std::size_t count_ = 0;
+    published<std::size_t> count_{0};
 
 private:
     void last_handle_gone() noexcept;
 
     atomic<std::uint32_t> refs_{1};
     std::uint32_t waiting_ = 0;
-    bool closed_ = false;
+    published<bool> closed_{false};
     bool orphaned_ = false;
 };
 
@@ -242,7 +279,7 @@ public:
     }
     ~channel_core()
     {
-        while (count_ != 0)
+        for (std::size_t left = count_.get(); left != 0; --left)
             delete pop([](Item&&) noexcept {});
         if (ring_ != nullptr)
             std::allocator<Item>{}.deallocate(ring_, capacity_);
@@ -270,8 +307,10 @@ public:
             to->result = channel_waiter::outcome::moved;
         } else if (is_unbounded()) {
             push(*from.item, *std::exchange(place, nullptr));
-        } else if (count_ < capacity_) {
-            push(*from.item);
+            one_more();
+        } else if (count_.get() < capacity_) {
+            push(*from.item, count_.get());
+            one_more();
         } else {
             return false;
         }
@@ -282,13 +321,14 @@ public:
     /// Under the lock: receives if that is possible now, or finds the channel closed and drained.
     bool try_recv(receiver& to, wake_list& wakes) noexcept
     {
-        if (count_ != 0) {
+        if (count_.get() != 0) {
             to.spent = pop([&](Item&& value) noexcept { to.slot.emplace(std::move(value)); });
-            if (!senders.empty())
-                if (sender* const next = win<sender>(senders, wakes)) {
-                    push(*next->item);
-                    next->result = channel_waiter::outcome::moved;
-                }
+            if (sender* const next = win<sender>(senders, wakes)) {
+                push(*next->item, count_.get() - 1);
+                next->result = channel_waiter::outcome::moved;
+            } else {
+                one_less();
+            }
         } else if (sender* const from = win<sender>(senders, wakes)) {
             to.slot.emplace(std::move(*from->item));
             from->result = channel_waiter::outcome::moved;
@@ -316,13 +356,13 @@ private:
         return won;
     }
 
-    void push(Item& value) noexcept
+    /// Behind the first `count` values.
+    void push(Item& value, std::size_t count) noexcept
     {
-        std::size_t at = head_ + count_;
+        std::size_t at = head_ + count;
         if (at >= capacity_)
             at -= capacity_;
         std::construct_at(ring_ + at, std::move(value));
-        ++count_;
     }
     void push(Item& value, node& place) noexcept
     {
@@ -330,13 +370,11 @@ private:
         place.next = nullptr;
         (last_ != nullptr ? last_->next : first_) = &place;
         last_ = &place;
-        ++count_;
     }
     /// Takes the first value out; returns its node, for the caller to free, if it had one.
     template <class Into>
     [[nodiscard]] node* pop(Into into) noexcept
     {
-        --count_;
         if (is_unbounded()) {
             node* const place = first_;
             first_ = place->next;

@@ -430,7 +430,7 @@ private:
 /// One thing that may wake a parked task: a node in the frame of the operation that waits.
 ///
 /// The virtual functions are what select needs to treat any mix of operations alike. All but source() are
-/// called with the lock of source() held.
+/// and must_wait() are called with the lock of source() held.
 class waiter {
 public:
     waiter() noexcept = default;
@@ -448,6 +448,12 @@ public:
     /// Completes the operation at once if that is possible now; true if it did. Peers that this wakes go
     /// to `wakes`.
     virtual bool try_complete(wake_list& wakes) noexcept = 0;
+    /// A look without the lock, even before prepare(): true only if try_complete() could not complete it at some
+    /// moment during the call. Those who can tell hide this one.
+    bool must_wait() const noexcept
+    {
+        return false;
+    }
     virtual void link() noexcept = 0;
     virtual void unlink() noexcept = 0;
     /// Called by the task after unlink(), once the lock has been released.
@@ -488,17 +494,25 @@ protected:
 };
 
 /// A FIFO of waiters; its owner's lock protects it.
+///
+/// A waiter is linked by a task that parks, so that it is published by set() is enough for those who look: before that
+/// task goes on, somebody's claim, which is sequentially consistent, comes after it.
 class waiter_list {
 public:
     constexpr waiter_list() noexcept = default;
 
     bool empty() const noexcept
     {
-        return first_ == nullptr;
+        return front() == nullptr;
     }
     waiter* front() const noexcept
     {
-        return first_;
+        return first_.get();
+    }
+    /// Without the lock.
+    bool looks_empty() const noexcept
+    {
+        return first_.look() == nullptr;
     }
     waiter* back() const noexcept
     {
@@ -516,7 +530,10 @@ public:
     {
         node.prev = last_;
         node.next = nullptr;
-        (last_ != nullptr ? last_->next : first_) = &node;
+        if (last_ != nullptr)
+            last_->next = &node;
+        else
+            first_.set(&node);
         last_ = &node;
         node.linked = true;
     }
@@ -532,13 +549,16 @@ public:
     {
         if (!node.linked)
             return;
-        (node.prev != nullptr ? node.prev->next : first_) = node.next;
+        if (node.prev != nullptr)
+            node.prev->next = node.next;
+        else
+            first_.set(node.next);
         (node.next != nullptr ? node.next->prev : last_) = node.prev;
         node.linked = false;
     }
     waiter* pop_front() noexcept
     {
-        waiter* const node = first_;
+        waiter* const node = front();
         if (node != nullptr)
             remove(*node);
         return node;
@@ -553,7 +573,7 @@ public:
     }
 
 private:
-    waiter* first_ = nullptr;
+    published<waiter*> first_{nullptr};
     waiter* last_ = nullptr;
 };
 

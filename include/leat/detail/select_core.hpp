@@ -1,6 +1,7 @@
 // Select: one park on any mix of waiters.
 //
-// First each case is tried alone, in random order (or in order, if biased), one lock at a time: if one can
+// First each case is looked at without its lock (waiter::must_wait()), which mostly is all that a select with
+// otherwise() does. Those that may be ready are tried alone, in random order (or in order, if biased), one lock at a time: if one can
 // complete it does, and the others have not been touched. If none can, the locks of all sources are taken,
 // in the order of their addresses (the wheels of timers last, since a timer takes its wheel's inside its own),
 // each once; every case is tried again, since the world may have moved on;
@@ -11,6 +12,7 @@
 // to undo claims when the peer is lost meanwhile, and peers that met the undone claim have dropped us.)
 #pragma once
 
+#include <leat/detail/operation.hpp>
 #include <leat/detail/park.hpp>
 #include <leat/detail/spinlock.hpp>
 
@@ -22,11 +24,17 @@
 namespace leat::detail {
 
 /// One case, as select sees it.
-struct select_slot {
-    waiter* what = nullptr;  ///< null: disabled
-    spinlock* source = nullptr;
-    std::uint32_t order = 0;  ///< scratch: a permutation of the cases
-    bool linked = false;
+class select_slot {
+public:
+    select_slot() noexcept
+    {
+    }
+
+    waiter* what;         ///< null: disabled
+    spinlock* source;     ///< once they are to be locked
+    std::uint32_t order;  ///< scratch: which case comes when
+    bool promising;       ///< a look says that it may be ready
+    bool linked;
 };
 
 class select_core {
@@ -47,15 +55,33 @@ public:
             unlink_all();
     }
 
+    /// What slots need to be told before start().
+    static void set(select_slot& slot, waiter* what, bool must_wait) noexcept
+    {
+        slot.what = what;
+        slot.promising = what != nullptr && !must_wait;
+        slot.linked = false;
+    }
+
     /// True: there is an answer.
     bool start() noexcept;
     /// True: suspend. False: there is an answer.
     bool suspend(std::coroutine_handle<> frame) noexcept;
     /// After the task has been resumed, or start() or suspend() had an answer. Throws if the context ended
     /// first.
-    std::size_t finish();
+    std::size_t finish()
+    {
+        if (!settle()) [[unlikely]]
+            throw_stopped(root_);
+        return chosen_;
+    }
     /// The same without throwing: false if the context ended first.
-    bool settle() noexcept;
+    bool settle() noexcept
+    {
+        if (state_ == state::parked)
+            leave_park();
+        return state_ != state::refused;
+    }
     std::size_t chosen() const noexcept
     {
         return chosen_;
@@ -70,8 +96,9 @@ private:
     void unlock_all(std::size_t locks) noexcept;
     void unlink_all() noexcept;
     void refuse() noexcept;
+    void leave_park() noexcept;
     template <class Try>
-    bool try_each(Try attempt) noexcept;
+    bool try_each(std::size_t candidates, Try attempt) noexcept;
 
     task_root& root_;
     select_slot* slots_;
