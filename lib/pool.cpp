@@ -1,5 +1,6 @@
 #include "pool.hpp"
 
+#include <leat/detail/fork_scope.hpp>
 #include <leat/inspect.hpp>
 
 #include "chain_reader.hpp"
@@ -132,6 +133,14 @@ void pool::fork(task_root& root, turn* by) noexcept
 {
     if (worker* const w = worker_of(by))
         w->make_forked(root);
+    else
+        inject(root);
+}
+
+void pool::go_on(task_root& root, turn* by) noexcept
+{
+    if (worker* const w = worker_of(by))
+        w->go_on(root);
     else
         inject(root);
 }
@@ -575,20 +584,25 @@ void pool::destroy_all(std::vector<task_root*>& left) noexcept
 void pool::destroy_left() noexcept
 {
     std::vector<task_root*> left;
+    const auto found = [&](task_root* root) {
+        if (root == nullptr)
+            return;
+        left.push_back(root);
+        add_unknown_owners(*root, left);
+    };
     const auto drain = [&](auto take) {
         std::array<task_root*, 64> some;
         while (const auto count = take(some.data()))
-            left.insert(left.end(), some.begin(), some.begin() + static_cast<std::ptrdiff_t>(count));
+            std::for_each_n(some.begin(), count, found);
     };
     while (live() != 0) {
         for (const auto& each : workers_) {
-            if (task_root* const root = each->slot_.exchange(nullptr))
-                left.push_back(root);
+            found(std::exchange(each->straight_on_, nullptr));
+            found(each->slot_.exchange(nullptr));
             for (std::atomic<task_root*>& place : each->batch_)
-                if (task_root* const root = place.exchange(nullptr))
-                    left.push_back(root);
+                found(place.exchange(nullptr));
             while (task_root* const root = each->forks_.pop())
-                left.push_back(root);
+                found(root);
             drain([&](task_root** into) { return each->queue_.take(into, 64); });
         }
         drain([&](task_root** into) { return injected_.take(into, 64); });

@@ -1,10 +1,11 @@
 // The work-stealing pool.
 //
-// Each worker has a slot for the task it has just made ready (so that a hand-over stays on its core), a stack of
+// Each worker has a place for what a turn goes straight on with (the first of the tasks it has forked, or their owner
+// when the last has ended), a slot for the task it has just made ready (so that a hand-over stays on its core), a stack of
 // what its tasks have forked (when_all() and its kin), to unfold depth first, a batch that it has taken from its
 // queue and is working off, and the queue itself. Others steal from the stack and the queue; from the slot and the
 // batch only when the worker is stuck in a turn. What comes from elsewhere goes through the injection queue. A
-// worker runs its slot first, but only so many times in a row; then the stack; then its batch and its queue; every
+// worker goes straight on, or runs its slot first, but only so many times in a row; then the stack; then its batch and its queue; every
 // so many turns it looks at the injection queue, its timers and the reactor, and passes over the stack, so that
 // none of them starves.
 //
@@ -90,6 +91,7 @@ public:
     void make_next(task_root& root) noexcept;
     void make_last(task_root& root) noexcept;
     void make_forked(task_root& root) noexcept;
+    void go_on(task_root& root) noexcept;
 
     pool& pool_;
     const std::size_t index_;
@@ -145,7 +147,8 @@ private:
         counter.store(counter.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
     }
 
-    const bool alone_;  ///< there is no other worker, who might steal
+    const bool alone_;                  ///< there is no other worker, who might steal
+    task_root* straight_on_ = nullptr;  ///< what the turn that is ending goes on with
     std::atomic<task_root*> slot_{nullptr};
     int slot_streak_ = 0;
     std::array<std::atomic<task_root*>, batch_size> batch_{};
@@ -184,6 +187,7 @@ public:
     void ready(task_root& root, turn* by) noexcept override;
     void ready_later(task_root& root, turn* by) noexcept override;
     void fork(task_root& root, turn* by) noexcept override;
+    void go_on(task_root& root, turn* by) noexcept override;
     void task_created(turn* by) noexcept override;
     void task_ended(turn* by) noexcept override;
     std::int64_t now() noexcept override;

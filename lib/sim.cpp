@@ -2,6 +2,7 @@
 
 #include <leat/detail/blocking_queue.hpp>
 #include <leat/detail/context_node.hpp>
+#include <leat/detail/fork_scope.hpp>
 #include <leat/detail/timers.hpp>
 #include <leat/inspect.hpp>
 
@@ -236,6 +237,8 @@ private:
     {
         for (;;) {
             std::vector<task_root*> left{ready_.begin(), ready_.end()};
+            for (task_root* const root : ready_)
+                add_unknown_owners(*root, left);
             ready_.clear();
             cancel_node::for_each_task([&](task_root& root) {
                 if (&root.sched() == this && root.claim_for_shutdown() != claim_result::lost)

@@ -77,12 +77,6 @@ void joinable_root::announce(turn* by) noexcept
     sched().task_created(by);
 }
 
-/// Started by a task of its scheduler that is running.
-void joinable_root::fork(turn* by) noexcept
-{
-    sched().fork(*this, by);
-}
-
 void joinable_root::queue(turn* by) noexcept
 {
     scheduler& where = sched();

@@ -9,6 +9,7 @@
 #include <cstdio>
 #include <exception>
 #include <mutex>
+#include <utility>
 
 namespace leat::detail {
 namespace {
@@ -133,11 +134,26 @@ void worker::make_forked(task_root& picked) noexcept
         pool_.notify_local();
 }
 
+/// Only at the end of a turn, so that nobody has to wait for what thieves do not see. There is one already if a task
+/// ends within another's turn, as it is destroyed.
+void worker::go_on(task_root& picked) noexcept
+{
+    if (straight_on_ == nullptr)
+        straight_on_ = &picked;
+    else
+        make_next(picked);
+}
+
 task_root* worker::next_local() noexcept
 {
     bool others_first = false;
-    if (--looks_in_ == 0) [[unlikely]] {
+    if (--looks_in_ != 0) [[likely]] {
+        if (straight_on_ != nullptr)
+            return std::exchange(straight_on_, nullptr);
+    } else {
         looks_in_ = turns_between_looks;
+        if (straight_on_ != nullptr)
+            make_forked(*std::exchange(straight_on_, nullptr));
         look_around(false);
         if (task_root* const picked = take_injected())
             return picked;

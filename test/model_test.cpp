@@ -30,9 +30,11 @@
 #include "channel.cpp"
 #include "context.cpp"
 #include "error.cpp"
+#include "fork_scope.cpp"
 #include "group.cpp"
 #include "inspect.cpp"
 #include "park.cpp"
+#include "scope_verdict.cpp"
 #include "select.cpp"
 #include "spawn.cpp"
 #include "spinlock.cpp"
@@ -619,6 +621,92 @@ MODEL_TEST("join: a task that ends, its joiner, and a cancellation of either; th
         }
         check(child_end == end::cancelled, "the child was not cancelled");
         check(joined != end::none, "the joiner has not ended");
+        check(pool.live == 0, "a task has not ended");
+    }));
+}
+
+namespace {
+
+leat::task<> ends_at_once()
+{
+    [[maybe_unused]] const int gcc_12_needs_a_local = 0;
+    co_return;
+}
+
+leat::task<> forks(leat::task<> a, leat::task<> b, bool& went_on)
+{
+    [[maybe_unused]] const int gcc_12_needs_a_local = 0;
+    try {
+        co_await leat::when_all(std::move(a), std::move(b));
+    } catch (const leat::cancelled_error&) {
+    }
+    went_on = true;
+}
+
+}  // namespace
+
+MODEL_TEST("fork: two children end on two workers: the owner goes on once")
+{
+    explorer e{{.preemptions = some_preemptions}};
+    e.swap_local = swap_turn;
+    must_pass(e.explore([](explorer& run) {
+        model_pool pool;
+        bool went_on = false;
+        pool.spawn(forks(ends_at_once(), ends_at_once(), went_on), leat::background()).detach();
+        pool.add_worker(run);
+        pool.add_worker(run);
+        run.run();
+        check(went_on, "the owner has not gone on");
+        check(pool.live == 0, "a task has not ended");
+    }));
+}
+
+MODEL_TEST("fork: a child ends while another settles, is cancelled, and a report reads its owner")
+{
+    explorer e{{.preemptions = few_preemptions}};
+    e.swap_local = swap_turn;
+    must_pass(e.explore([](explorer& run) {
+        model_pool pool;
+        const leat::channel<int> ch;
+        bool went_on = false;
+        end how = end::none;
+        {
+            auto [ctx, cancel] = leat::with_cancel(leat::background());
+            pool.spawn(forks(ends_at_once(), receive(ch, how), went_on), ctx).detach();
+            pool.add_worker(run);
+            pool.add_worker(run);
+            run.thread([&, &stop = cancel] {
+                cancel_node::for_each_task([](task_root& root) { static_cast<void>(chain_reader::read(root)); });
+                stop();
+            });
+            run.run();
+        }
+        check(how == end::cancelled, "the child was not cancelled");
+        check(went_on, "the owner has not gone on");
+        check(pool.live == 0, "a task has not ended");
+    }));
+}
+
+MODEL_TEST("fork: two children settle at the same time, below an owner without a context, and a handle cancels them")
+{
+    explorer e{{.preemptions = fewest_preemptions}};
+    e.swap_local = swap_turn;
+    must_pass(e.explore([](explorer& run) {
+        model_pool pool;
+        const leat::channel<int> ch;
+        bool inner = false, outer = false;
+        end first = end::none, second = end::none;
+        {
+            leat::join_handle<> handle =
+                pool.spawn(forks(forks(receive(ch, first), receive(ch, second), inner), ends_at_once(), outer),
+                           leat::background());
+            pool.add_worker(run);
+            pool.add_worker(run);
+            run.thread([&handle] { handle.cancel(); });
+            run.run();
+        }
+        check(first == end::cancelled && second == end::cancelled, "a child was not cancelled");
+        check(inner && outer, "an owner has not gone on");
         check(pool.live == 0, "a task has not ended");
     }));
 }

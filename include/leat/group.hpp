@@ -1,6 +1,7 @@
 #pragma once
 
 #include <leat/context.hpp>
+#include <leat/detail/fork_scope.hpp>
 #include <leat/detail/join_scope.hpp>
 #include <leat/detail/range.hpp>
 #include <leat/detail/reference.hpp>
@@ -369,23 +370,6 @@ LEAT_MAKES_TASK auto as_task(A&& what)
 template <class A>
 using side_value = typename decltype(as_task(std::declval<A>()))::value_type;
 
-/// Starts a task in a scope, its result to go to a slot. Nothing is thrown: what fails fails the scope.
-template <class T>
-void start_into(join_scope& scope, task_root& owner, task<T>& what, outcome<T>& slot,
-                std::size_t index) noexcept
-{
-    try {
-        auto* const child = prepare_spawn(scope.site(owner.now, {}, {}, nullptr), std::move(what));
-        child->into = &slot;
-        child->index = static_cast<std::uint32_t>(index);
-        scope.fork(*child, owner.now);
-    } catch (...) {
-        what.discard();
-        slot.fail(std::current_exception());
-        scope.body_failed(std::current_exception());
-    }
-}
-
 /// A tuple can hold references as they are.
 template <class T>
 using tuple_value = std::conditional_t<std::is_reference_v<T>, T, storable_t<T>>;
@@ -402,31 +386,37 @@ template <class... Ts>
 task<std::tuple<tuple_value<Ts>...>> run_all(task<Ts>... tasks)
 {
     task_root& root = *co_await get_root{};
-    std::tuple<outcome<Ts>...> slots;
-    join_scope scope{root, scope_policy::fail_fast, 0};
+    std::tuple<forked_task<Ts>...> children;
+    fork_scope scope{root, scope_policy::fail_fast};
     [&]<std::size_t... I>(std::index_sequence<I...>) {
-        (start_into(scope, root, tasks, std::get<I>(slots), I), ...);
+        (scope.add(std::get<I>(children), tasks, I), ...);
     }(std::index_sequence_for<Ts...>{});
     auto all_ended = scope.join();
     co_await all_ended;
     scope.rethrow();
     co_return std::apply(
-        [](outcome<Ts>&... slot) { return std::tuple<tuple_value<Ts>...>{take_for_tuple(slot)...}; }, slots);
+        [](forked_task<Ts>&... each) {
+            return std::tuple<tuple_value<Ts>...>{take_for_tuple(each.result)...};
+        },
+        children);
 }
 
 template <class... Ts>
 task<std::tuple<result<Ts>...>> run_settled(task<Ts>... tasks)
 {
     task_root& root = *co_await get_root{};
-    std::tuple<outcome<Ts>...> slots;
-    join_scope scope{root, scope_policy::collect_all, 0};
+    std::tuple<forked_task<Ts>...> children;
+    fork_scope scope{root, scope_policy::collect_all};
     [&]<std::size_t... I>(std::index_sequence<I...>) {
-        (start_into(scope, root, tasks, std::get<I>(slots), I), ...);
+        (scope.add(std::get<I>(children), tasks, I), ...);
     }(std::index_sequence_for<Ts...>{});
     auto all_ended = scope.join();
     co_await all_ended;
     co_return std::apply(
-        [](outcome<Ts>&... slot) { return std::tuple<result<Ts>...>{slot.take_result()...}; }, slots);
+        [](forked_task<Ts>&... each) {
+            return std::tuple<leat::result<Ts>...>{each.result.take_result()...};
+        },
+        children);
 }
 
 template <class... Ts>
@@ -434,10 +424,10 @@ task<select_result<storable_t<Ts>...>> run_any(task<Ts>... tasks)
 {
     using answer = select_result<storable_t<Ts>...>;
     task_root& root = *co_await get_root{};
-    std::tuple<outcome<Ts>...> slots;
-    join_scope scope{root, scope_policy::race, 0};
+    std::tuple<forked_task<Ts>...> children;
+    fork_scope scope{root, scope_policy::race};
     [&]<std::size_t... I>(std::index_sequence<I...>) {
-        (start_into(scope, root, tasks, std::get<I>(slots), I), ...);
+        (scope.add(std::get<I>(children), tasks, I), ...);
     }(std::index_sequence_for<Ts...>{});
     auto all_ended = scope.join();
     co_await all_ended;
@@ -445,8 +435,9 @@ task<select_result<storable_t<Ts>...>> run_any(task<Ts>... tasks)
     const std::size_t first = scope.winner();
     std::vector<answer> picked;
     [&]<std::size_t... I>(std::index_sequence<I...>) {
-        ((first == I ? void(picked.emplace_back(std::in_place_index<I>, take_storable(std::get<I>(slots))))
-                     : void()),
+        ((first == I
+              ? void(picked.emplace_back(std::in_place_index<I>, take_storable(std::get<I>(children).result)))
+              : void()),
          ...);
     }(std::index_sequence_for<Ts...>{});
     co_return std::move(picked.front());
@@ -467,18 +458,18 @@ task<std::conditional_t<std::is_void_v<T>, void, std::vector<storable_t<T>>>> ru
     std::vector<task<T>> tasks)
 {
     task_root& root = *co_await get_root{};
-    std::vector<outcome<T>> slots(tasks.size());
-    join_scope scope{root, scope_policy::fail_fast, 0};
+    std::vector<forked_task<T>> children(tasks.size());
+    fork_scope scope{root, scope_policy::fail_fast};
     for (std::size_t i = 0; i < tasks.size(); ++i)
-        start_into(scope, root, tasks[i], slots[i], i);
+        scope.add(children[i], tasks[i], i);
     auto all_ended = scope.join();
     co_await all_ended;
     scope.rethrow();
     if constexpr (!std::is_void_v<T>) {
         std::vector<storable_t<T>> values;
-        values.reserve(slots.size());
-        for (outcome<T>& slot : slots)
-            values.push_back(take_storable(slot));
+        values.reserve(children.size());
+        for (forked_task<T>& each : children)
+            values.push_back(take_storable(each.result));
         co_return values;
     }
 }
@@ -487,16 +478,16 @@ template <class T>
 task<std::vector<result<T>>> run_settled_of(std::vector<task<T>> tasks)
 {
     task_root& root = *co_await get_root{};
-    std::vector<outcome<T>> slots(tasks.size());
-    join_scope scope{root, scope_policy::collect_all, 0};
+    std::vector<forked_task<T>> children(tasks.size());
+    fork_scope scope{root, scope_policy::collect_all};
     for (std::size_t i = 0; i < tasks.size(); ++i)
-        start_into(scope, root, tasks[i], slots[i], i);
+        scope.add(children[i], tasks[i], i);
     auto all_ended = scope.join();
     co_await all_ended;
     std::vector<result<T>> results;
-    results.reserve(slots.size());
-    for (outcome<T>& slot : slots)
-        results.push_back(slot.take_result());
+    results.reserve(children.size());
+    for (forked_task<T>& each : children)
+        results.push_back(each.result.take_result());
     co_return results;
 }
 
@@ -515,15 +506,15 @@ task<when_any_result<T>> run_any_of(std::vector<task<T>> tasks)
     if (tasks.empty())
         throw usage_error{"leat: when_any of nothing would never end"};
     task_root& root = *co_await get_root{};
-    std::vector<outcome<T>> slots(tasks.size());
-    join_scope scope{root, scope_policy::race, 0};
+    std::vector<forked_task<T>> children(tasks.size());
+    fork_scope scope{root, scope_policy::race};
     for (std::size_t i = 0; i < tasks.size(); ++i)
-        start_into(scope, root, tasks[i], slots[i], i);
+        scope.add(children[i], tasks[i], i);
     auto all_ended = scope.join();
     co_await all_ended;
     scope.rethrow();
     const std::size_t first = scope.winner();
-    co_return when_any_result<T>{first, take_storable(slots[first])};
+    co_return when_any_result<T>{first, take_storable(children[first].result)};
 }
 
 template <class A>
@@ -536,7 +527,8 @@ concept awaitable_argument = !range<std::remove_cvref_t<A>>;
 ///
 /// Throws  the first failure, once all have ended; it has cancelled the others. std::bad_alloc.
 /// Cancel  with the caller's context; the wait for them is not cut short.
-/// Cost    two frames and a context, and a spawned task for each; one frame more for what is no task.
+/// Cost    one frame for all, beside those of the tasks; one frame more for what is no task; a context once one of
+///         them waits for something.
 template <detail::awaitable_argument... As>
 [[nodiscard]] auto when_all(As&&... tasks)
 {

@@ -105,7 +105,6 @@ public:
     /// The two halves of launching without a handle.
     void announce(turn* by) noexcept;
     void queue(turn* by) noexcept;
-    void fork(turn* by) noexcept;
 
     void cancel() noexcept;
     void drop_handle() noexcept;
@@ -155,8 +154,7 @@ public:
     using joinable_root::joinable_root;
 
     outcome<T> result;
-    outcome<T>* into = &result;  ///< where the result goes; elsewhere for the children of when_all
-    bool taken = false;          ///< the result has been given to a joiner
+    bool taken = false;  ///< the result has been given to a joiner
 
     void observe() noexcept
     {
@@ -166,11 +164,11 @@ public:
 private:
     void keep_result(promise_base& promise) noexcept override
     {
-        static_cast<task_promise_base<T>&>(promise).result.move_to(*into);
+        static_cast<task_promise_base<T>&>(promise).result.move_to(result);
     }
     std::exception_ptr failure() const noexcept override
     {
-        return into->has_value() || into->empty() ? nullptr : into->thrown();
+        return result.has_value() || result.empty() ? nullptr : result.thrown();
     }
 };
 

@@ -232,6 +232,8 @@ private:
 
 /// Asks, in a task, for the root that runs it. Never suspends.
 struct get_root {
+    static constexpr bool in_any_context = true;
+
     get_root() noexcept
     {
     }
@@ -244,6 +246,13 @@ struct get_root {
 /// Something of the library's that brings its own awaiter for the task that awaits it.
 template <class A>
 concept awaited_in_root = requires(A&& a, task_root& root) { std::forward<A>(a).await_in(root); };
+
+/// Whether it does not look at the context of the task that awaits it, nor at whether it has one.
+template <class A>
+constexpr bool in_any_context = false;
+template <class A>
+    requires requires { A::in_any_context; }
+constexpr bool in_any_context<A> = A::in_any_context;
 
 /// Marks an awaitable whose failure is to be a value.
 template <class A>
@@ -318,13 +327,19 @@ public:
                               "leat: a task is awaited once and consumed by it: as_result(std::move(t))");
                 return start<typename inner_type::value_type, false>(awaited.take());
             } else if constexpr (operation<inner_type>) {
+                runs_in.settle();
                 auto&& op = awaited.take();
                 return operation_awaiter<inner_type, false>{op, runs_in};
-            } else
+            } else {
+                runs_in.settle();
                 return std::forward<inner>(awaited.take()).await_result_in(runs_in);
+            }
         } else if constexpr (operation<type>) {
+            runs_in.settle();
             return operation_awaiter<type, true>{awaited, runs_in};
         } else if constexpr (awaited_in_root<A>) {
+            if constexpr (!in_any_context<type>)
+                runs_in.settle();
             return std::forward<A>(awaited).await_in(runs_in);
         } else if constexpr (is_awaitable_value<type>) {
             return ready_awaiter<type>{std::forward<A>(awaited)};

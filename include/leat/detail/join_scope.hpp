@@ -16,6 +16,7 @@
 
 #include <leat/context.hpp>
 #include <leat/detail/operation.hpp>
+#include <leat/detail/scope_verdict.hpp>
 #include <leat/spawn.hpp>
 
 #include <atomic>
@@ -26,14 +27,7 @@
 
 namespace leat::detail {
 
-/// What the end of a child means for the others.
-enum class scope_policy : unsigned char {
-    fail_fast,    ///< the first failure cancels them and is the scope's
-    collect_all,  ///< nothing; the failures are collected
-    race,         ///< the first to end cancels them, however it ended
-};
-
-class join_scope final : public join_scope_base {
+class join_scope final : public join_scope_base, public scope_verdict {
 public:
     join_scope(task_root& owner, scope_policy policy, std::size_t limit,
                const leat::context* parent = nullptr);
@@ -62,18 +56,11 @@ public:
     void give_place_back() noexcept;
     /// Starts a child for which a place has been taken.
     void start(joinable_root& child, turn* by, bool with_handle) noexcept;
-    /// The same for a child that the owner will wait for at once. It starts when join() is called.
-    void fork(joinable_root& child, turn* by) noexcept;
 
     /// The owner's own part has failed; also ends the others, unless failures are collected.
     void body_failed(std::exception_ptr thrown) noexcept;
     /// After the end: throws what the scope has to throw.
     void rethrow();
-    /// In a race: the index of the child that ended first.
-    std::uint32_t winner() const noexcept
-    {
-        return winner_;
-    }
 
     void child_ended(joinable_root& child, std::exception_ptr thrown, bool stopped,
                      turn* by) noexcept override;
@@ -123,7 +110,6 @@ public:
     };
     join_operation join() noexcept
     {
-        launch_forked();
         return join_operation{*this};
     }
 
@@ -168,40 +154,16 @@ public:
 private:
     void wait_for_the_absent() noexcept;
     bool take_place_locked() noexcept;
-    void count_started(joinable_root& child) noexcept;
-    void launch_forked() noexcept;
     void leave(turn* by) noexcept;
 
-    /// A failure that is collected. Allocated before the lock is taken.
-    class failure {
-    public:
-        failure(std::uint32_t i, std::exception_ptr what) noexcept : index{i}, thrown{std::move(what)}
-        {
-        }
-        std::uint32_t index;
-        std::exception_ptr thrown;
-        failure* before = nullptr;
-    };
-    failure* make_failure(std::uint32_t index, const std::exception_ptr& thrown) const noexcept;
-    void keep_failure(failure* made, const std::exception_ptr& thrown) noexcept;
-
-    task_root* forked_ = nullptr;  ///< the owner's: the last first, so that the first becomes the next to run
-
-    mutable spinlock lock_;
     waiter_list owner_waits_;
     waiter_list place_waits_;
     std::size_t live_ = 0;
     std::size_t places_ = 0;
     std::size_t limit_;  ///< zero: none
     std::uint32_t started_ = 0;
-    std::uint32_t winner_ = 0;
-    bool decided_ = false;
-    scope_policy policy_;
     task_root& owner_;
-    scheduler& home_;             ///< where the scope was made
-    std::exception_ptr first_;    ///< the failure that counts
-    std::exception_ptr stopped_;  ///< how the first child ended that was told to
-    failure* failures_ = nullptr;
+    scheduler& home_;                        ///< where the scope was made
     std::atomic<bool> ended_itself_{false};  ///< cancel() came before the end of a context above
     cancellable_context limits_;
 };

@@ -67,6 +67,7 @@ class task_info;
 namespace leat::detail {
 
 class context_node;
+class fork_scope;
 class reactor;
 class scheduler;
 class task_root;
@@ -185,6 +186,14 @@ public:
         return why != 0 ? static_cast<errc>(why) : errc::cancelled;
     }
 
+    /// Gives the task its context if it has not been given one yet; see fork_scope.hpp. Before anything that looks at
+    /// it. Throws std::bad_alloc.
+    void settle()
+    {
+        if (context_ == nullptr) [[unlikely]]
+            settle_context();
+    }
+
     /// Makes the task reachable for its context, if it is not yet. Call with no lock held.
     void enroll() noexcept
     {
@@ -243,6 +252,12 @@ public:
 
     /// Tries to win the current park for a waiter. The lock of the waiter's source must be held.
     claim_result claim(waiter& by) noexcept
+    {
+        return claim_as(reinterpret_cast<word>(&by), shielded);
+    }
+
+    /// The same for the end of the last child.
+    claim_result claim(const fork_scope& by) noexcept
     {
         return claim_as(reinterpret_cast<word>(&by), shielded);
     }
@@ -308,6 +323,11 @@ public:
     virtual void own_context()
     {
     }
+    /// The scope that waits for it, if it was forked.
+    virtual fork_scope* forked_in() const noexcept
+    {
+        return nullptr;
+    }
 
     /// Replaces the context that operations of the task heed; returns the one before. No ownership moves.
     context_node* exchange_context(context_node& to) noexcept;
@@ -358,18 +378,24 @@ protected:
         : sched_{&sched}, context_{&context}, stop_{&stop}, id_{id}
     {
     }
+    /// Unsettled, without scheduler and id.
+    task_root() noexcept = default;
     virtual ~task_root();
+
+    virtual void settle_context()
+    {
+    }
 
     void set_name(std::string_view name);
     void request_cancel() noexcept;
 
     atomic<word> word_{running};
-    scheduler* sched_;
-    context_node* context_;
-    stop_state* stop_;
+    scheduler* sched_ = nullptr;
+    context_node* context_ = nullptr;  ///< null: unsettled
+    stop_state* stop_ = nullptr;
     stop_state* enrolled_ = nullptr;
     context_node* left_behind_ = nullptr;  ///< the root context of the scheduler it has moved from, counted
-    std::uint64_t id_;
+    std::uint64_t id_ = 0;
     char* name_ = nullptr;
     atomic<bool> cancel_requested_{false};
 
@@ -593,6 +619,11 @@ public:
     virtual void fork(task_root& root, turn* by) noexcept
     {
         ready_later(root, by);
+    }
+    /// Makes a task runnable for which `by`, if it is known, is about to end its turn: it goes straight on with it.
+    virtual void go_on(task_root& root, turn* by) noexcept
+    {
+        ready(root, by);
     }
     /// A task now exists, which will be made runnable once.
     virtual void task_created(turn* by) noexcept = 0;
