@@ -67,6 +67,7 @@ class task_info;
 namespace leat::detail {
 
 class context_node;
+class guest_scheduler;
 class reactor;
 class scheduler;
 class task_root;
@@ -549,6 +550,12 @@ public:
 
     /// Where jobs for threads that may block are queued.
     virtual blocking_queue& blocking() noexcept = 0;
+
+    /// Itself, if its tasks are guests of an executor that is not leat's; null otherwise.
+    virtual guest_scheduler* guest() noexcept
+    {
+        return nullptr;
+    }
 
     /// A detached task has thrown. Called through tell_unhandled() only.
     virtual void unhandled(task_root& root, std::exception_ptr thrown) noexcept = 0;
