@@ -1,6 +1,10 @@
 #pragma once
 
+#include <leat/detail/context_node.hpp>
 #include <leat/task.hpp>
+
+#include <algorithm>
+#include <vector>
 
 namespace leat::detail {
 
@@ -19,6 +23,26 @@ inline void destroy_chain(task_root& root) noexcept
         frame = above->parent;
     }
     root.abandoned();
+}
+
+/// The youngest first: a child refers to its parent's frame, never the other way round.
+inline void destroy_chains(std::vector<task_root*>& left) noexcept
+{
+    std::sort(left.begin(), left.end(),
+              [](const task_root* a, const task_root* b) { return a->id() > b->id(); });
+    for (task_root* const root : left)
+        destroy_chain(*root);
+    left.clear();
+}
+
+/// Claims every parked task whose scheduler `is_one` says is meant.
+template <class IsOne>
+void claim_parked_tasks(std::vector<task_root*>& into, IsOne is_one)
+{
+    cancel_node::for_each_task([&](task_root& root) {
+        if (is_one(root.sched()) && root.claim_for_shutdown() != claim_result::lost)
+            into.push_back(&root);
+    });
 }
 
 }  // namespace leat::detail

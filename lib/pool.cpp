@@ -6,6 +6,7 @@
 #include "chain_reader.hpp"
 #include "cpu_count.hpp"
 #include "destroy_chain.hpp"
+#include "unhandled.hpp"
 
 #include <algorithm>
 #include <chrono>
@@ -318,19 +319,7 @@ std::uint64_t pool::new_id(turn* by, std::uint64_t above) noexcept
 
 void pool::unhandled(task_root& root, std::exception_ptr thrown) noexcept
 {
-    try {
-        const inspect::task_info task = chain_reader::read_head(root);
-        const std::string report = "leat: a detached task failed with " + describe(thrown) + "\n  " +
-                                   title(task) + spawned_in(task, ", ");
-        if (options_.on_unhandled) {
-            options_.on_unhandled({thrown, report});
-            return;
-        }
-        std::fprintf(stderr, "%s\n", report.c_str());
-    } catch (...) {
-        std::fputs("leat: a detached task failed, and so did reporting it\n", stderr);
-    }
-    std::terminate();
+    report_unhandled(options_.on_unhandled, root, std::move(thrown));
 }
 
 /// False if the worker runs nothing, or has gone on to something else meanwhile.
@@ -503,7 +492,7 @@ std::int64_t pool::look_for_deadlock(worker& by, std::int64_t waited) noexcept
             hold.unlock();
             std::vector<task_root*> left;
             claim_parked(left);
-            destroy_all(left);
+            destroy_chains(left);
         }
     } catch (...) {
         std::terminate();
@@ -562,19 +551,7 @@ void pool::end_workers() noexcept
 
 void pool::claim_parked(std::vector<task_root*>& into)
 {
-    cancel_node::for_each_task([&](task_root& root) {
-        if (&root.sched() == this && root.claim_for_shutdown() != claim_result::lost)
-            into.push_back(&root);
-    });
-}
-
-// The youngest first: a child refers to its parent's frame, never the other way round.
-void pool::destroy_all(std::vector<task_root*>& left) noexcept
-{
-    std::sort(left.begin(), left.end(),
-              [](const task_root* a, const task_root* b) { return a->id() > b->id(); });
-    for (task_root* const root : left)
-        destroy_chain(*root);
+    claim_parked_tasks(into, [this](const scheduler& of) { return &of == this; });
 }
 
 // Whatever is left is parked, or lies in a queue, or has just been won by a thread of another runtime's or of
@@ -610,8 +587,7 @@ void pool::destroy_left() noexcept
         if (left.size() < live()) {
             std::this_thread::yield();
         } else {
-            destroy_all(left);
-            left.clear();
+            destroy_chains(left);
         }
     }
 }
@@ -621,7 +597,7 @@ void pool::destroy_injected() noexcept
     std::array<task_root*, 64> some;
     while (const auto count = injected_.take(some.data(), some.size())) {
         std::vector<task_root*> left{some.begin(), some.begin() + static_cast<std::ptrdiff_t>(count)};
-        destroy_all(left);
+        destroy_chains(left);
     }
 }
 

@@ -262,7 +262,6 @@ private:
     void end_workers() noexcept;
     void destroy_left() noexcept;
     void destroy_injected() noexcept;
-    void destroy_all(std::vector<task_root*>& left) noexcept;
     void claim_parked(std::vector<task_root*>& into);
 
     runtime_options options_;

@@ -7,12 +7,19 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 
 namespace leat::detail {
 
 class reactor {
 public:
-    reactor() = default;
+    reactor() : own_{std::make_unique<asio::io_context>(1)}, io_{*own_}
+    {
+    }
+    /// A view of a context that others run: context() is all that may be asked of it.
+    explicit reactor(asio::io_context& of) noexcept : io_{of}
+    {
+    }
 
     asio::io_context& context() noexcept
     {
@@ -51,7 +58,8 @@ private:
     // One thread at a time runs it, which is all that the hint of 1 promises: that thread need not wake
     // another when there is more than one handler, and queues what its handlers post without a lock. Everything
     // that other threads do (start, cancel, post) is locked as ever, and wakes the one that waits.
-    asio::io_context io_{1};
+    std::unique_ptr<asio::io_context> own_;
+    asio::io_context& io_;
     std::atomic<bool> taken_{false};
 };
 

@@ -240,16 +240,10 @@ private:
             for (task_root* const root : ready_)
                 add_unknown_owners(*root, left);
             ready_.clear();
-            cancel_node::for_each_task([&](task_root& root) {
-                if (&root.sched() == this && root.claim_for_shutdown() != claim_result::lost)
-                    left.push_back(&root);
-            });
+            claim_parked_tasks(left, [this](const scheduler& of) { return &of == this; });
             if (left.empty())
                 return;
-            std::sort(left.begin(), left.end(),
-                      [](const task_root* a, const task_root* b) { return a->id() > b->id(); });
-            for (task_root* const root : left)
-                destroy_chain(*root);
+            destroy_chains(left);
         }
     }
 

@@ -10,13 +10,18 @@ namespace leat::detail {
 
 spawn_site spawn_site::here(const spawn_options& options, location place)
 {
-    turn* const by = current_turn();
     scheduler* const sched = ambient_scheduler();
     if (sched == nullptr)
         throw usage_error{
             "leat: spawn() outside of every task; use runtime::spawn, world::spawn or leat::run"};
+    return on(*sched, options, place);
+}
+
+spawn_site spawn_site::on(scheduler& sched, const spawn_options& options, location place)
+{
+    turn* const by = current_turn();
     spawn_site site;
-    site.sched = sched;
+    site.sched = &sched;
     site.by = by;
     site.name = options.name;
     site.place = place;
@@ -27,7 +32,7 @@ spawn_site spawn_site::here(const spawn_options& options, location place)
         by->root->own_context();
         site.context = &by->root->context();
     } else {
-        site.context = &sched->root_context();
+        site.context = &sched.root_context();
     }
     return site;
 }

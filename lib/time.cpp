@@ -144,7 +144,7 @@ private:
             now = sched_.now();
         } else if (shard_ == nullptr) {
             now = sched_.now();  // in the world that lives on this thread
-        } else if (!shard_->while_open([&] { now = sched_.now(); })) {
+        } else if (!shard_->while_open([&] { now = shard_->owner().now(); })) {
             return nullptr;  // the scheduler has ended: there is nothing to set it by
         }
         due_ = span.count() > timer_wheel::never - now ? timer_wheel::never : now + span.count();
@@ -203,7 +203,7 @@ private:
                 deliver(wakes);
                 if (period_ > 0) {
                     // Ticks that are already past are missed, not made up for.
-                    const std::int64_t now = sched_.now();
+                    const std::int64_t now = shard_->owner().now();
                     due_ += now > due_ ? (now - due_) / period_ * period_ : 0;
                     due_ = period_ > timer_wheel::never - due_ ? timer_wheel::never : due_ + period_;
                     pending_ = true;

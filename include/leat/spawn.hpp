@@ -69,6 +69,8 @@ struct spawn_site {
 
     /// In the running task, or in the world that lives on this thread. Throws usage_error elsewhere.
     static spawn_site here(const spawn_options& options, location place);
+    /// On a scheduler, under the context that here() would choose, or the scheduler's own.
+    static spawn_site on(scheduler& sched, const spawn_options& options, location place);
 };
 
 // The root of a spawned task. Two hold it: the task, until it has ended, and its handle, until that is

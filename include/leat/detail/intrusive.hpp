@@ -48,6 +48,18 @@ public:
         head_.prev->next = &l;
         head_.prev = &l;
     }
+    void push_front(T& node) noexcept
+    {
+        if (T* const first = front()) {
+            link& l = node;
+            l.prev = &head_;
+            l.next = first;
+            static_cast<link&>(*first).prev = &l;
+            head_.next = &l;
+        } else {
+            push_back(node);
+        }
+    }
     static void remove(T& node) noexcept
     {
         link& l = node;

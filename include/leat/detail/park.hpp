@@ -68,6 +68,7 @@ namespace leat::detail {
 
 class context_node;
 class fork_scope;
+class guest_scheduler;
 class reactor;
 class scheduler;
 class task_root;
@@ -544,14 +545,6 @@ public:
     {
         return last_;
     }
-    void push_front(waiter& node) noexcept
-    {
-        node.prev = nullptr;
-        node.next = first_;
-        (first_ != nullptr ? first_->prev : last_) = &node;
-        first_ = &node;
-        node.linked = true;
-    }
     void push_back(waiter& node) noexcept
     {
         node.prev = last_;
@@ -566,9 +559,10 @@ public:
     void push_front(waiter& node) noexcept
     {
         node.prev = nullptr;
-        node.next = first_;
-        (first_ != nullptr ? first_->prev : last_) = &node;
-        first_ = &node;
+        waiter* const second = front();
+        node.next = second;
+        (second != nullptr ? second->prev : last_) = &node;
+        first_.set(&node);
         node.linked = true;
     }
     void remove(waiter& node) noexcept
@@ -645,6 +639,12 @@ public:
 
     /// Where jobs for threads that may block are queued.
     virtual blocking_queue& blocking() noexcept = 0;
+
+    /// Itself, if its tasks are guests of an executor that is not leat's; null otherwise.
+    virtual guest_scheduler* guest() noexcept
+    {
+        return nullptr;
+    }
 
     /// A detached task has thrown. Called through tell_unhandled() only.
     virtual void unhandled(task_root& root, std::exception_ptr thrown) noexcept = 0;

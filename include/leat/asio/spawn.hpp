@@ -1,0 +1,468 @@
+// Tasks on any executor of Asio's, with any completion token.
+//
+// How tasks run on an executor that is not leat's: guest.hpp. The handler of a spawn() is owned by its hosted_spawn,
+// which the task knows as its scope:
+//
+//   ended      The task has ended; its result is moved here. In a drain the rest waits until the turn is over, so that
+//              the handler runs as one of the executor's functions: not in a turn, and free to throw. Elsewhere (the
+//              task has moved) it is posted.
+//   completed  On the handler's executor: the slot is cleared, the handler moved out, everything freed, then the
+//              handler called.
+//   abandoned  The task was destroyed by the end of its context, or what was posted was: the handler is destroyed
+//              without having been called, as Asio does.
+//
+// References: one is the task's, and then the completion's; one is that of what lies in the cancellation slot. Signals
+// are emitted, and the slot cleared, on the handler's executor, as Asio expects of its own operations. Only if
+// there is a slot does the task have a handle, through which it is cancelled; root_ holds it until the completion.
+#pragma once
+
+#include <leat/asio/guest.hpp>
+#include <leat/detail/callback.hpp>
+#include <leat/runtime.hpp>
+#include <leat/spawn.hpp>
+#include <leat/this_task.hpp>
+
+#include <asio/any_io_executor.hpp>
+#include <asio/associated_allocator.hpp>
+#include <asio/associated_cancellation_slot.hpp>
+#include <asio/associated_executor.hpp>
+#include <asio/async_result.hpp>
+#include <asio/bind_allocator.hpp>
+#include <asio/bind_cancellation_slot.hpp>
+#include <asio/bind_executor.hpp>
+#include <asio/cancellation_type.hpp>
+#include <asio/detached.hpp>
+#include <asio/dispatch.hpp>
+#include <asio/post.hpp>
+
+#include <atomic>
+#include <cstdint>
+#include <exception>
+#include <memory>
+#include <optional>
+#include <string>
+#include <type_traits>
+#include <utility>
+
+namespace leat {
+
+namespace detail {
+
+/// Whether a handler is that of asio::detached, which is not told of failures.
+template <class Handler>
+constexpr bool ignores_failure = false;
+template <>
+inline constexpr bool ignores_failure<asio::detail::detached_handler> = true;
+template <class T, class E>
+constexpr bool ignores_failure<asio::executor_binder<T, E>> = ignores_failure<T>;
+template <class T, class S>
+constexpr bool ignores_failure<asio::cancellation_slot_binder<T, S>> = ignores_failure<T>;
+template <class T, class A>
+constexpr bool ignores_failure<asio::allocator_binder<T, A>> = ignores_failure<T>;
+
+/// What does not depend on the handler.
+class hosted_spawn_base : public join_scope_base, public after_turn {
+public:
+    hosted_spawn_base(const hosted_spawn_base&) = delete;
+    hosted_spawn_base& operator=(const hosted_spawn_base&) = delete;
+
+    void ref() noexcept
+    {
+        refs_.fetch_add(1, std::memory_order_relaxed);
+    }
+    void unref() noexcept
+    {
+        if (refs_.fetch_sub(1, std::memory_order_acq_rel) == 1)
+            destroy();
+    }
+
+    /// By the slot.
+    void cancel() noexcept
+    {
+        if (joinable_root* const root = root_.load(std::memory_order_acquire))
+            root->cancel();
+    }
+
+protected:
+    hosted_spawn_base() noexcept = default;
+    ~hosted_spawn_base() = default;
+
+    virtual void destroy() noexcept = 0;
+
+    void keep_handle(joinable_root& root) noexcept
+    {
+        root_.store(&root, std::memory_order_release);
+    }
+    void drop_handle() noexcept
+    {
+        if (joinable_root* const root = root_.exchange(nullptr, std::memory_order_acq_rel))
+            root->drop_handle();
+    }
+    /// Of a task that nobody is told of, and that has not just been told to end.
+    static void report(joinable_root& ended, const std::exception_ptr& thrown) noexcept;
+    /// In a drain: to be called when the turn is over. False elsewhere.
+    [[nodiscard]] static bool follow_turn(turn* by, after_turn& job) noexcept;
+
+private:
+    std::atomic<std::uint32_t> refs_{1};
+    std::atomic<joinable_root*> root_{nullptr};
+};
+
+/// What is put into a cancellation slot.
+class hosted_cancel {
+public:
+    explicit hosted_cancel(hosted_spawn_base& of) noexcept : of_{&of}
+    {
+        of.ref();
+    }
+    hosted_cancel(hosted_cancel&& other) noexcept : of_{std::exchange(other.of_, nullptr)}
+    {
+    }
+    hosted_cancel& operator=(hosted_cancel&&) = delete;
+    ~hosted_cancel()
+    {
+        if (of_ != nullptr)
+            of_->unref();
+    }
+    void operator()(asio::cancellation_type type) noexcept
+    {
+        if (type != asio::cancellation_type::none)
+            of_->cancel();
+    }
+
+private:
+    hosted_spawn_base* of_;
+};
+
+template <class T, class Handler, class E>
+class hosted_spawn final : public hosted_spawn_base {
+    using handler_executor = asio::associated_executor_t<Handler, E>;
+    using given_allocator = asio::associated_allocator_t<Handler>;
+    /// Without one of the handler's own, the frame pool.
+    using used_allocator = std::conditional_t<std::is_same_v<given_allocator, std::allocator<void>>,
+                                              frame_allocator<void>, given_allocator>;
+    using allocator = typename std::allocator_traits<used_allocator>::template rebind_alloc<hosted_spawn>;
+
+    class completion {
+    public:
+        using allocator_type = used_allocator;
+
+        explicit completion(hosted_spawn& of) noexcept : of_{&of}
+        {
+        }
+        completion(completion&& other) noexcept : of_{std::exchange(other.of_, nullptr)}
+        {
+        }
+        completion& operator=(completion&&) = delete;
+        ~completion()
+        {
+            if (of_ != nullptr)
+                of_->abandon();
+        }
+        void operator()()
+        {
+            std::exchange(of_, nullptr)->complete();
+        }
+        allocator_type get_allocator() const noexcept
+        {
+            return of_->allocator_;
+        }
+
+    private:
+        hosted_spawn* of_;
+    };
+
+public:
+    static hosted_spawn* make(Handler&& handler, const E& executor)
+    {
+        used_allocator used = allocator_of(handler);
+        allocator memory{used};
+        hosted_spawn* const space = std::allocator_traits<allocator>::allocate(memory, 1);
+        return ::new (static_cast<void*>(space)) hosted_spawn(std::move(handler), executor, used);
+    }
+
+    /// Starts the task. Afterwards this may have gone.
+    void launch(joinable_root& root, turn* by)
+    {
+        const auto slot = asio::get_associated_cancellation_slot(*handler_);
+        const bool cancellable = slot.is_connected();
+        if (cancellable) {
+            auto may_be_assigned = slot;
+            may_be_assigned.assign(hosted_cancel{*this});
+            keep_handle(root);
+        }
+        root.launch(by, cancellable);
+    }
+
+    /// The handler is never called.
+    void abandon() noexcept
+    {
+        drop_handle();
+        handler_.reset();
+        work_.reset();
+        unref();
+    }
+
+private:
+    hosted_spawn(Handler&& handler, const E& executor, const used_allocator& used)
+        : allocator_{used}, handler_{std::move(handler)},
+          executor_{asio::get_associated_executor(*handler_, executor)}, work_{executor_}
+    {
+    }
+    ~hosted_spawn() = default;
+
+    static used_allocator allocator_of(const Handler& handler) noexcept
+    {
+        if constexpr (std::is_same_v<used_allocator, given_allocator>)
+            return asio::get_associated_allocator(handler);
+        else
+            return {};
+    }
+    void destroy() noexcept override
+    {
+        allocator memory{allocator_};
+        this->~hosted_spawn();
+        std::allocator_traits<allocator>::deallocate(memory, this, 1);
+    }
+
+    void child_ended(joinable_root& child, std::exception_ptr thrown, bool, turn* by) noexcept override
+    {
+        outcome<T>& left = *static_cast<joinable<T>&>(child).into;
+        if (left.empty()) {
+            abandon();
+            return;
+        }
+        if constexpr (ignores_failure<Handler>)
+            if (thrown)
+                report(child, thrown);
+        thrown = nullptr;
+        left.move_to(result_);
+        if (!follow_turn(by, *this))
+            asio::post(executor_, completion{*this});
+    }
+    void turn_over() override
+    {
+        const handler_executor on = executor_;
+        asio::dispatch(on, completion{*this});
+    }
+
+    void complete()
+    {
+        // By others nobody is cancelled any more: the slot may be used for the next operation.
+        auto slot = asio::get_associated_cancellation_slot(*handler_);
+        if (slot.is_connected())
+            slot.clear();
+        drop_handle();
+        [[maybe_unused]] const held_work<handler_executor> busy = std::move(*work_);
+        Handler handler = std::move(*handler_);
+        handler_.reset();
+        outcome<T> result;
+        result_.move_to(result);
+        unref();
+        if constexpr (std::is_void_v<T>) {
+            std::move(handler)(result.thrown());
+        } else {
+            if (result.has_value())
+                std::move(handler)(std::exception_ptr{}, result.take());
+            else
+                std::move(handler)(result.thrown(), T());
+        }
+    }
+
+    used_allocator allocator_;
+    std::optional<Handler> handler_;
+    handler_executor executor_;
+    std::optional<held_work<handler_executor>> work_;
+    outcome<T> result_;
+};
+
+/// Options that outlast the call in which they were given.
+class kept_options {
+public:
+    kept_options(const spawn_options& options, location place)
+        : name_{options.name},
+          context_{options.context.get() != nullptr ? std::optional<leat::context>{*options.context.get()}
+                                                    : std::nullopt},
+          place_{place}
+    {
+    }
+    spawn_site site(scheduler& on) const
+    {
+        spawn_options options;
+        options.name = name_;
+        if (context_)
+            options.context = *context_;
+        return spawn_site::on(on, options, place_);
+    }
+
+private:
+    std::string name_;
+    std::optional<leat::context> context_;
+    location place_;
+};
+
+/// What a task, or a callable, gives when it is spawned.
+template <class W>
+struct hosted_value : task_of<std::invoke_result_t<W&>> {};
+template <class T>
+struct hosted_value<task<T>> : task_of<task<T>> {};
+template <class W>
+using hosted_value_t = typename hosted_value<std::decay_t<W>>::type;
+
+template <class T>
+struct hosted_signature {
+    static_assert(!std::is_reference_v<T>,
+                  "leat: a handler can not be given a reference when there is none: let the task return a pointer");
+    static_assert(std::is_default_constructible_v<T>,
+                  "leat: when the task fails the handler is given a value all the same, as by co_spawn: a default "
+                  "constructed one, which this type does not have; return a std::optional of it");
+    using type = void(std::exception_ptr, T);
+};
+template <>
+struct hosted_signature<void> {
+    using type = void(std::exception_ptr);
+};
+
+template <class E>
+class initiate_hosted {
+public:
+    using executor_type = E;
+
+    initiate_hosted(const E& executor, kept_options options)
+        : executor_{executor}, options_{std::move(options)}
+    {
+    }
+    executor_type get_executor() const noexcept
+    {
+        return executor_;
+    }
+    template <class Handler, class W>
+    void operator()(Handler&& handler, W&& what) const
+    {
+        using value = hosted_value_t<W>;
+        using state = hosted_spawn<value, std::decay_t<Handler>, E>;
+        const scheduler_pin home = pin_scheduler(executor_);
+        state* const hosted = state::make(std::decay_t<Handler>(std::forward<Handler>(handler)), executor_);
+        spawn_site site;
+        joinable_root* root = nullptr;
+        try {
+            site = options_.site(home.sched());
+            site.scope = hosted;
+            root = prepare_spawn(site, std::decay_t<W>(std::forward<W>(what)));
+            hosted->launch(*root, site.by);
+        } catch (...) {
+            if (root != nullptr)
+                destroy_unlaunched(*root);
+            hosted->abandon();
+            throw;
+        }
+    }
+
+private:
+    E executor_;
+    kept_options options_;
+};
+
+template <class W>
+concept spawnable = spawnable_task<W&&> || spawnable_callable<W>;
+
+template <class C>
+concept asio_context = std::is_convertible_v<C&, asio::execution_context&>;
+
+/// Goes on on an executor of Asio's.
+class guest_hop {
+public:
+    explicit guest_hop(scheduler_pin to) noexcept : to_{std::move(to)}
+    {
+    }
+
+    auto await_in(task_root& root) && noexcept
+    {
+        return awaiter<hop_operation::awaiter>{std::move(to_), root};
+    }
+    auto await_result_in(task_root& root) && noexcept
+    {
+        return awaiter<unless_stopped<hop_operation::awaiter>>{std::move(to_), root};
+    }
+
+private:
+    template <class Hop>
+    class awaiter : private scheduler_pin, public Hop {
+    public:
+        awaiter(scheduler_pin to, task_root& root) noexcept
+            : scheduler_pin{std::move(to)}, Hop{leat::executor{this->scheduler_pin::sched()}, root}
+        {
+        }
+    };
+
+    scheduler_pin to_;
+};
+
+}  // namespace detail
+
+/// Starts a task on any executor: an io_context's, run by any number of threads, a strand, a thread_pool's,
+/// any_io_executor, leat's own. No runtime of leat's is needed.
+///
+/// Takes a task or a callable, as leat::spawn() does, and a completion token of Asio's: a callback, use_future,
+/// use_awaitable, deferred, detached, leat::use_task. The task runs through that executor alone, and so does what it
+/// spawns with leat::spawn(), in groups and so on; channels, selects, timers, contexts and blocking() work in it as
+/// anywhere, also between tasks of different executors.
+///
+/// Result   what the token makes of void(std::exception_ptr) or void(std::exception_ptr, T); T is default
+///          constructed if the task has failed. With asio::detached a failure, unless the task was cancelled, goes
+///          to the handler of set_on_unhandled(), or ends the program.
+/// Throws   std::bad_alloc; usage_error for an empty task; what copying a callable, and calling it, throws.
+/// Cancel   by the token's cancellation slot, whatever the type of the signal; and by its context: that in the options;
+///          else that of the task that spawns it; else one which ends with the executor's context.
+/// Threads  any. On an io_context that several threads run, tasks run in parallel, but the turns of one never overlap. The
+///          handler is called through its associated executor; by default the task's.
+/// Life     the task counts as work of its executor, and the handler as work of its own, until the handler has been
+///          called: io_context::run() does not return before. If the context is destroyed first, the task's frames
+///          are destroyed, innermost first, and the handler is, without being called. stop() leaves all as it is.
+/// Cost     beside the task, one block, from the handler's associated allocator if it has one.
+template <class E, class W, class Token>
+    requires detail::asio_executor<E> && detail::spawnable<W>
+auto spawn(const E& executor, W&& what, Token&& token, const spawn_options& options = {},
+           detail::location place = detail::location::current())
+{
+    using signature = typename detail::hosted_signature<detail::hosted_value_t<W>>::type;
+    return asio::async_initiate<Token, signature>(
+        detail::initiate_hosted<E>{executor, detail::kept_options{options, place}}, token, std::forward<W>(what));
+}
+/// The same for the executor of an execution context.
+template <class C, class W, class Token>
+    requires detail::asio_context<C> && detail::spawnable<W>
+auto spawn(C& context, W&& what, Token&& token, const spawn_options& options = {},
+           detail::location place = detail::location::current())
+{
+    return leat::spawn(context.get_executor(), std::forward<W>(what), std::forward<Token>(token), options, place);
+}
+
+/// Who is told of detached tasks of a context that fail; by default the failure is printed and the program ends.
+///
+/// Throws  std::bad_alloc.
+/// Threads any.
+void set_on_unhandled(asio::execution_context& of, detail::callback<void(const unhandled_failure&)> handler);
+
+namespace this_task {
+
+/// Carries the task over to any executor of Asio's, where it stays.
+///
+/// Throws  cancelled_error, timed_out_error: the task's context has ended; the task may or may not have moved.
+///         std::bad_alloc.
+template <class E>
+    requires(detail::asio_executor<E> && !std::is_base_of_v<leat::executor, E>)
+[[nodiscard]] auto resume_on(const E& to)
+{
+    return detail::guest_hop{detail::pin_scheduler(to)};
+}
+
+/// The executor that the task runs on, as Asio's: the one that was given to spawn(), or that of leat's pool. For I/O
+/// objects, which this_task::executor() suits too if it is a pool's or an io_context's own.
+///
+/// Throws  usage_error outside every task, and if the executor is none for I/O.
+asio::any_io_executor asio_executor();
+
+}  // namespace this_task
+
+}  // namespace leat
