@@ -13,6 +13,10 @@
 #include <leat/select.hpp>
 #include <leat/time.hpp>
 
+// Flow
+#include <leat/flow/keyed_rate_limiter.hpp>
+#include <leat/flow/rate_limiter.hpp>
+
 // Running
 #include <leat/blocking.hpp>
 #include <leat/runtime.hpp>
