@@ -28,6 +28,9 @@
 #include <leat/sync/oneshot.hpp>
 #include <leat/sync/single_flight.hpp>
 #include <leat/sync/wait_group.hpp>
+// Flow
+#include <leat/flow/keyed_rate_limiter.hpp>
+#include <leat/flow/rate_limiter.hpp>
 
 // Running
 #include <leat/blocking.hpp>

@@ -1045,6 +1045,28 @@ private:
     bool kept_ = true;
 };
 
+/// Of a bucket that is empty when the wait begins.
+class limiter_wait : public awaitable_case {
+public:
+    leat::task<> wait() override
+    {
+        leat::rate_limiter limiter{leat::rate::every(time_until_happening()), 1};
+        limiter.allow();
+        co_await limiter.wait();
+    }
+};
+
+class limiter_wait_result final : public awaitable_case {
+public:
+    leat::task<> wait() override
+    {
+        leat::rate_limiter limiter{leat::rate::every(time_until_happening()), 1};
+        limiter.allow();
+        leat::result<> waited = co_await leat::as_result(limiter.wait());
+        std::move(waited).value();
+    }
+};
+
 }  // namespace cases
 
 template <class Case>
@@ -1114,6 +1136,8 @@ inline std::vector<awaitable_entry> awaitables()
         {"when_all_settled, range", happens::once, create_case<when_all_settled_range>},
         {"with_results", happens::once, create_case<with_results>},
         {"shield, cleaning up", happens::once, create_case<shielded_cleanup>},
+        {"rate_limiter::wait", happens::by_itself, create_case<limiter_wait>},
+        {"as_result(rate_limiter::wait)", happens::by_itself, create_case<limiter_wait_result>},
     };
 }
 

@@ -1,0 +1,26 @@
+// Asking a token bucket.
+#define PERF_COUNT_ALLOCATIONS
+#include "measure.hpp"
+
+namespace {
+
+// As fast as it can be asked, of a bucket that always has enough.
+leat::task<> allow(perf::repetition& rep)
+{
+    const std::int64_t times = rep.amount(10'000'000);
+    leat::rate_limiter limiter{1e9, 1'000'000};
+    std::int64_t allowed = 0;
+    rep.start();
+    for (std::int64_t i = 0; i < times; ++i)
+        allowed += limiter.allow() ? 1 : 0;
+    rep.stop(times);
+    rep.expect(allowed, times);
+    co_return;
+}
+
+}  // namespace
+
+int main(int argc, char** argv)
+{
+    return perf::program(argc, argv, {{"ratelimit_allow", "ns", allow}});
+}
