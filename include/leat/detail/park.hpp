@@ -545,6 +545,18 @@ public:
     {
         return last_;
     }
+    waiter* back() const noexcept
+    {
+        return last_;
+    }
+    void push_front(waiter& node) noexcept
+    {
+        node.prev = nullptr;
+        node.next = first_;
+        (first_ != nullptr ? first_->prev : last_) = &node;
+        first_ = &node;
+        node.linked = true;
+    }
     void push_back(waiter& node) noexcept
     {
         node.prev = last_;
