@@ -26,8 +26,10 @@
 #include <leat/sync/object_pool.hpp>
 // Synchronization
 #include <leat/sync/barrier.hpp>
+#include <leat/sync/concurrent_map.hpp>
 #include <leat/sync/event.hpp>
 #include <leat/sync/latch.hpp>
+#include <leat/sync/object_pool.hpp>
 #include <leat/sync/once.hpp>
 #include <leat/sync/oneshot.hpp>
 #include <leat/sync/single_flight.hpp>
