@@ -39,10 +39,11 @@ void attempt_base::cancel_work(cancel_node* work) noexcept
 
 context attempt_base::open_context(turn& here)
 {
-    context_node& above = here.sched->root_context();
+    context_node& callers = here.root->context();
+    context_node& above = callers.canceller() != nullptr ? here.sched->root_context() : background_node();
     above.ref();
     cancel_node* const node = cancel_node::make(&above);
-    node->borrow_values(here.root->context());
+    node->borrow_values(callers);
     node->ref();
     {
         const spin_guard hold{lock};

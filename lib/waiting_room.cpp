@@ -1,7 +1,7 @@
 #include <leat/detail/waiting_room.hpp>
 
-#include <cstdio>
-#include <exception>
+#include <leat/error.hpp>
+
 #include <thread>
 
 namespace leat::detail {
@@ -20,14 +20,19 @@ waiting_room::~waiting_room()
         std::this_thread::yield();
         lock.lock();
     }
-    const bool deserted = waiters_.empty();
-    lock.unlock();
-    if (!deserted) {
-        std::fputs("leat: an event, latch, barrier or wait_group was destroyed while a task waits for it: it has to "
-                   "live until every wait on it has returned\n",
-                   stderr);
-        std::terminate();
+    wake_list wakes;
+    while (waiter* const left = waiters_.pop_front()) {
+        static_cast<room_waiter*>(left)->deserted = true;
+        static_cast<void>(left->win(wakes));
     }
+    lock.unlock();
+    wakes.flush(current_turn());
+}
+
+void throw_deserted()
+{
+    throw usage_error{"leat: an event, latch, barrier or wait_group was destroyed while a task waited for it; it has to "
+                      "live until every wait on it has returned"};
 }
 
 void waiting_room::let_all_go() noexcept
