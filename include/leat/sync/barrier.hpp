@@ -31,8 +31,8 @@ namespace leat {
 /// Lets a fixed number of participants go on only when all have arrived; again and again, phase by phase.
 ///
 /// Threads  any, concurrently; also threads of no runtime, through arrive() and the blocking_ forms.
-/// Life     may be destroyed as soon as the last wait on it has returned; while a task waits, that ends the program
-///          with a message.
+/// Life     may be destroyed as soon as the last wait on it has returned; while a task waits for it, that is an error,
+///          and the wait throws usage_error.
 class barrier {
 public:
     /// Names the phase in which somebody has arrived.

@@ -13,8 +13,7 @@ namespace leat {
 ///
 /// Threads  any, concurrently; also threads of no runtime, through count_down() and blocking_wait().
 /// Life     may be destroyed as soon as the last wait on it has returned, even if the count_down() that let it return
-///          has
-///          not; while a task waits for it, that is an error, and the wait throws usage_error.
+///          has not; while a task waits for it, that is an error, and the wait throws usage_error.
 class latch {
 public:
     /// Throws usage_error if `expected` is negative.
