@@ -2,15 +2,11 @@
 
 #include <leat/detail/context_node.hpp>
 
+#include "serve.hpp"
+
 #include <utility>
 
 namespace leat::detail {
-namespace {
-
-/// How many waiters are woken for each time that the lock is taken.
-constexpr int wakes_per_lock = 32;
-
-}  // namespace
 
 attempt_base::~attempt_base()
 {

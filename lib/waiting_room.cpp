@@ -2,15 +2,11 @@
 
 #include <leat/error.hpp>
 
+#include "serve.hpp"
+
 #include <thread>
 
 namespace leat::detail {
-namespace {
-
-/// How many waiters are woken for each time that the lock is taken.
-constexpr int wakes_per_lock = 32;
-
-}  // namespace
 
 waiting_room::~waiting_room()
 {

@@ -552,15 +552,14 @@ public:
     {
         return last_;
     }
-    waiter* back() const noexcept
-    {
-        return last_;
-    }
     void insert_before(waiter& following, waiter& node) noexcept
     {
         node.prev = following.prev;
         node.next = &following;
-        (following.prev != nullptr ? following.prev->next : first_) = &node;
+        if (following.prev != nullptr)
+            following.prev->next = &node;
+        else
+            first_.set(&node);
         following.prev = &node;
         node.linked = true;
     }
