@@ -6,12 +6,6 @@
 
 namespace leat {
 
-barrier::barrier(std::ptrdiff_t participants) : expected_{participants}, next_expected_{participants}
-{
-    if (participants < 0)
-        throw usage_error{"leat: a barrier has a number of participants that is not negative"};
-}
-
 void barrier::refuse_arrival()
 {
     throw usage_error{"leat: more arrivals at a barrier than it has participants"};

@@ -27,8 +27,15 @@ waiting_room::~waiting_room()
 
 void throw_deserted()
 {
-    throw usage_error{"leat: an event, latch, barrier or wait_group was destroyed while a task waited for it; it has to "
-                      "live until every wait on it has returned"};
+    throw usage_error{
+        "leat: an event, latch, barrier or wait_group was destroyed while a task waited for it; it has to "
+        "live until every wait on it has returned"};
+}
+
+void throw_bad_count()
+{
+    throw usage_error{
+        "leat: a latch expects, and a barrier has, a number of participants that is not negative"};
 }
 
 void waiting_room::let_all_go() noexcept

@@ -98,7 +98,8 @@ leat::task<> ask(web_cache& cache, visit& mine, leat::clock::time_point opened)
     co_await leat::sleep_until(opened + mine.comes);
     const auto answer = co_await leat::as_result(leat::timeout(mine.patience, cache.get(mine.url)));
     mine.at = seconds(leat::clock::now() - opened).count();
-    mine.got = answer ? std::string{"has got "} + mine.url + ", " + *answer : std::string{"has given up on "} + mine.url;
+    mine.got = answer ? std::string{"has got "} + mine.url + ", " + *answer
+                      : std::string{"has given up on "} + mine.url;
 }
 
 leat::task<> day()

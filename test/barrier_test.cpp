@@ -120,7 +120,8 @@ TEST_CASE("barrier: who drops out is not waited for any more")
     group.arrive_and_drop();
     CHECK(group.phase() == 4);
     CHECK_THROWS_AS(group.arrive(), leat::usage_error);
-    CHECK_THROWS_AS(world.run([&]() -> leat::task<> { co_await group.arrive_and_wait(); }), leat::usage_error);
+    CHECK_THROWS_AS(world.run([&]() -> leat::task<> { co_await group.arrive_and_wait(); }),
+                    leat::usage_error);
 }
 
 TEST_CASE("barrier: more arrivals than participants are an error")
@@ -167,7 +168,8 @@ TEST_CASE("barrier: as a case of a select that loses, it has not arrived")
     std::size_t chosen = 9;
     world
         .spawn([&]() -> leat::task<> {
-            const auto got = co_await leat::select(both.arrive_and_wait(), numbers.recv(), both.arrive_and_wait());
+            const auto got =
+                co_await leat::select(both.arrive_and_wait(), numbers.recv(), both.arrive_and_wait());
             chosen = got.index;
         })
         .detach();

@@ -199,7 +199,8 @@ TEST_CASE("concurrent_map: what walks over it may change it")
         CHECK(map.contains(i) == (i % 2 == 1));
 }
 
-TEST_CASE("concurrent_map: a walk sees every key that is there throughout, once, with a value that it has had")
+TEST_CASE(
+    "concurrent_map: a walk sees every key that is there throughout, once, with a value that it has had")
 {
     leat::concurrent_map<int, int> map;
     constexpr int fixed = 512;
@@ -251,7 +252,15 @@ TEST_CASE("concurrent_map: a walk sees every key that is there throughout, once,
 namespace {
 
 struct map_call {
-    enum class kind { load, store, load_or_store, load_and_delete, swap, compare_and_swap, compare_and_delete } what;
+    enum class kind {
+        load,
+        store,
+        load_or_store,
+        load_and_delete,
+        swap,
+        compare_and_swap,
+        compare_and_delete
+    } what;
     int key;
     int value = 0;
     int old = 0;
@@ -293,8 +302,13 @@ public:
     }
     static std::string words(const map_call& c)
     {
-        static constexpr const char* names[] = {"load", "store", "load_or_store", "load_and_delete", "swap",
-                                                "compare_and_swap", "compare_and_delete"};
+        static constexpr const char* names[] = {"load",
+                                                "store",
+                                                "load_or_store",
+                                                "load_and_delete",
+                                                "swap",
+                                                "compare_and_swap",
+                                                "compare_and_delete"};
         return std::string{names[static_cast<int>(c.what)]} + " key " + std::to_string(c.key) + " old " +
                std::to_string(c.old) + " value " + std::to_string(c.value) + " got " +
                (c.got ? std::to_string(*c.got) : "nothing") + (c.yes ? " yes" : " no");
@@ -308,8 +322,8 @@ private:
 map_call call_at_random(leat::concurrent_map<int, int, bad_hash>& map, std::mt19937& random)
 {
     using kind = map_call::kind;
-    map_call c{static_cast<kind>(random() % 7), static_cast<int>(random() % 2), static_cast<int>(random() % 3),
-               static_cast<int>(random() % 3)};
+    map_call c{static_cast<kind>(random() % 7), static_cast<int>(random() % 2),
+               static_cast<int>(random() % 3), static_cast<int>(random() % 3)};
     switch (c.what) {
     case kind::load: c.got = map.load(c.key); break;
     case kind::store: map.store(c.key, c.value); break;
@@ -345,8 +359,9 @@ TEST_CASE("concurrent_map: what tasks on several workers see can be explained by
         pool.block_on([&]() -> leat::task<> {
             co_await leat::with_group([&](leat::task_group& group) -> leat::task<> {
                 for (std::size_t who = 0; who < callers; ++who) {
-                    auto caller = [&, who, random = std::mt19937{seed + static_cast<unsigned>(round * 8) +
-                                                                 static_cast<unsigned>(who)}]() mutable {
+                    auto caller = [&, who,
+                                   random = std::mt19937{seed + static_cast<unsigned>(round * 8) +
+                                                         static_cast<unsigned>(who)}]() mutable {
                         ready.fetch_add(1);
                         for (int patience = 0; ready.load() < callers && patience < 1000; ++patience) {}
                         for (int i = 0; i < 6; ++i) {
@@ -509,8 +524,7 @@ TEST_CASE("concurrent_map: destroyed while what nobody waits for any more is sti
             co_return test::counted{1};
         };
         auto caller = [&]() -> leat::task<> {
-            static_cast<void>(
-                co_await leat::as_result(leat::timeout(1ms, map->load_or_compute(1, compute))));
+            static_cast<void>(co_await leat::as_result(leat::timeout(1ms, map->load_or_compute(1, compute))));
         };
         world.run(caller);
         map.reset();

@@ -192,8 +192,8 @@ TEST_CASE("event: destroyed as soon as the wait has returned, while set() is sti
         for (int round = 0; round < test::rounds(20'000); ++round) {
             leat::join_handle<> setter;
             {
-                auto happened = std::make_unique<leat::event>(
-                    round % 2 == 0 ? leat::event::manual_reset : leat::event::auto_reset);
+                auto happened = std::make_unique<leat::event>(round % 2 == 0 ? leat::event::manual_reset
+                                                                             : leat::event::auto_reset);
                 setter = leat::spawn([event = happened.get()] { event->set(); });
                 if (round % 3 == 0)
                     while (!happened->try_wait())

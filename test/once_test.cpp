@@ -282,10 +282,11 @@ TEST_CASE("once: a loop of calls that are done lets others run, and notices its 
             }
         },
         {.context = ctx});
-    world.spawn([&, &stop = cancel] {
-             other_ran = true;
-             stop();
-         })
+    world
+        .spawn([&, &stop = cancel] {
+            other_ran = true;
+            stop();
+        })
         .detach();
     world.settle();
     CHECK(other_ran);

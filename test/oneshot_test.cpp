@@ -26,9 +26,7 @@ TEST_CASE("oneshot: a value, before it is waited for or after")
         std::string got;
         if (before)
             CHECK(promise.set_value("hello"));
-        world
-            .spawn([&got, mine = std::move(future)]() -> leat::task<> { got = co_await mine; })
-            .detach();
+        world.spawn([&got, mine = std::move(future)]() -> leat::task<> { got = co_await mine; }).detach();
         world.settle();
         if (!before) {
             CHECK(got.empty());

@@ -218,10 +218,11 @@ TEST_CASE("single_flight: in every order of two callers, an end and a forget, ea
         };
         world.spawn(caller, {.context = ctx}).detach();
         world.spawn(caller).detach();
-        world.spawn([&, &stop = cancel] {
-                 stop();
-                 flights.forget(1);
-             })
+        world
+            .spawn([&, &stop = cancel] {
+                stop();
+                flights.forget(1);
+            })
             .detach();
         world.settle();
         CHECK((answers == 5 || answers == 10));

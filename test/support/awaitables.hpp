@@ -1064,6 +1064,8 @@ public:
         limiter.allow();
         leat::result<> waited = co_await leat::as_result(limiter.wait());
         std::move(waited).value();
+    }
+};
 
 // -- locks ---------------------------------------------------------------------------------------------------
 
@@ -1351,7 +1353,8 @@ public:
     {
         leat::channel<int> never;
         leat::latch closed{1};
-        const auto picked = co_await leat::select(never.recv(), happened.wait(), closed.wait(), leat::after(24h));
+        const auto picked =
+            co_await leat::select(never.recv(), happened.wait(), closed.wait(), leat::after(24h));
         expect(picked.index == 1, "select took another case");
     }
 };

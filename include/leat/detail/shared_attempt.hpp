@@ -34,7 +34,8 @@
 #include <cstddef>
 #include <cstdint>
 #include <exception>
-#include <memory>
+#include <new>
+#include <string_view>
 #include <system_error>
 #include <type_traits>
 #include <utility>
@@ -56,6 +57,23 @@ class attempt_base {
 public:
     attempt_base(const attempt_base&) = delete;
     attempt_base& operator=(const attempt_base&) = delete;
+
+    static void* operator new(std::size_t size)
+    {
+        return allocate_frame(size);
+    }
+    static void* operator new(std::size_t size, std::align_val_t alignment)
+    {
+        return ::operator new(size, alignment);
+    }
+    static void operator delete(void* block, std::size_t size) noexcept
+    {
+        free_frame(block, size);
+    }
+    static void operator delete(void* block, std::size_t, std::align_val_t alignment) noexcept
+    {
+        ::operator delete(block, alignment);
+    }
 
     void ref() noexcept
     {

@@ -22,12 +22,26 @@
 #include <leat/detail/park.hpp>
 #include <leat/detail/spinlock.hpp>
 
+#include <concepts>
+#include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <system_error>
+#include <utility>
 
 namespace leat::detail {
 
 [[noreturn]] void throw_deserted();
+[[noreturn]] void throw_bad_count();
+
+/// A number of things to come. Throws usage_error if it is negative, or absurd.
+template <std::integral N>
+std::ptrdiff_t count_of(N n)
+{
+    if (std::cmp_less(n, 0) || std::cmp_greater(n, std::numeric_limits<std::ptrdiff_t>::max()))
+        throw_bad_count();
+    return static_cast<std::ptrdiff_t>(n);
+}
 
 class room_waiter : public waiter {
 public:

@@ -49,12 +49,15 @@ public:
         std::uint64_t phase_;
     };
 
-    /// Throws usage_error if `participants` is negative.
-    explicit barrier(std::ptrdiff_t participants);
+    /// Throws usage_error if `participants` is negative, or absurd.
+    template <std::integral N>
+    explicit barrier(N participants) : expected_{detail::count_of(participants)}, next_expected_{expected_}
+    {
+    }
     /// `completed` is called at the end of each phase, when all have arrived and none has gone on, by the last to
     /// arrive. It must not throw, and must not wait.
-    template <std::invocable F>
-    barrier(std::ptrdiff_t participants, F completed) : barrier{participants}
+    template <std::integral N, std::invocable F>
+    barrier(N participants, F completed) : barrier{participants}
     {
         completed_ = [f = std::move(completed)]() mutable noexcept { static_cast<void>(f()); };
     }

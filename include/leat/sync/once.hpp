@@ -214,7 +214,7 @@ public:
     ///
     /// Throws   what `f` throws; cancelled_error, timed_out_error: the task's context ended first; std::bad_alloc.
     /// Cancel   safe: the others' attempt goes on. When nobody waits for it any more it is cancelled, and the next call
-    ///          begins anew.
+    ///          begins anew. As a case of a select it begins even if another case is ready.
     /// Life     a coroutine may go on after the caller has been cancelled, so `f` must refer to nothing that goes with
     ///          the caller. An lvalue is copied when it is needed: await it in the same expression.
     /// Cost     one load if it has been done.
@@ -241,7 +241,8 @@ private:
 /// Life     as once; the value lives as long as the once_value.
 template <class T>
 class once_value {
-    static_assert(std::is_object_v<T>, "leat: a once_value holds an object; for nothing at all there is once");
+    static_assert(std::is_object_v<T>,
+                  "leat: a once_value holds an object; for nothing at all there is once");
 
     class factory {
     public:

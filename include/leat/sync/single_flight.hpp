@@ -47,8 +47,8 @@ public:
     flight_operation(Board& of, K&& key, G&& f) : of_{of}, key_(std::move(key)), f_(std::forward<G>(f))
     {
     }
-    flight_operation(flight_operation&& other) noexcept(
-        std::is_nothrow_move_constructible_v<K> && std::is_nothrow_move_constructible_v<F>)
+    flight_operation(flight_operation&& other) noexcept(std::is_nothrow_move_constructible_v<K> &&
+                                                        std::is_nothrow_move_constructible_v<F>)
         : of_{other.of_}, key_(std::move(other.key_)), f_(std::move(other.f_))
     {
     }
@@ -122,16 +122,18 @@ public:
     /// Throws   what `f` throws, which is given to all who share it; cancelled_error, timed_out_error: the task's context
     ///          ended first; std::bad_alloc.
     /// Cancel   safe: the caller leaves, and the work goes on for the others. When nobody waits for it any more it is
-    ///          cancelled, and the next call begins anew.
+    ///          cancelled, and the next call begins anew. As a case of a select it begins even if another case is
+    ///          ready.
     /// Life     the work may go on after the caller has been cancelled, so `f` must refer to nothing that goes with the
     ///          caller.
     template <class F>
         requires std::invocable<std::decay_t<F>&>
     [[nodiscard]] auto run(K key, F&& f)
     {
-        static_assert(std::is_void_v<V> || std::copy_constructible<V>,
-                      "leat: the value of a single_flight is given to many: for what can not be copied, take a "
-                      "std::shared_ptr to it");
+        static_assert(
+            std::is_void_v<V> || std::copy_constructible<V>,
+            "leat: the value of a single_flight is given to many: for what can not be copied, take a "
+            "std::shared_ptr to it");
         return detail::flight_operation<board, K, V, std::decay_t<F>>{board_, std::move(key),
                                                                       std::forward<F>(f)};
     }
