@@ -148,7 +148,8 @@ public:
         }
         bool await_ready()
         {
-            if (call_.of_.done() != nullptr && !root_.stop_requested() && --root_.now->budget > 0) [[likely]]
+            // What is done is no wait: neither the context nor the budget is looked at.
+            if (call_.of_.done() != nullptr) [[likely]]
                 return true;
             slow_.emplace(root_, call_.of_, std::forward<F>(call_.f_));
             return slow_->await_ready();
@@ -212,7 +213,8 @@ public:
     /// runs in a task of its own, under a context of its own with the values of the caller that began it; a plain
     /// function within its caller.
     ///
-    /// Throws   what `f` throws; cancelled_error, timed_out_error: the task's context ended first; std::bad_alloc.
+    /// Throws   what `f` throws; cancelled_error, timed_out_error: the task's context ended first, and it had not been
+    ///          done; std::bad_alloc.
     /// Cancel   safe: the others' attempt goes on. When nobody waits for it any more it is cancelled, and the next call
     ///          begins anew. As a case of a select it begins even if another case is ready.
     /// Life     a coroutine may go on after the caller has been cancelled, so `f` must refer to nothing that goes with
