@@ -1067,6 +1067,243 @@ public:
     }
 };
 
+// -- locks ---------------------------------------------------------------------------------------------------
+
+/// On a mutex that somebody has: what is made is its being free.
+class mutex_lock : public awaitable_case {
+public:
+    leat::task<> wait() override
+    {
+        const leat::mutex_guard mine = co_await mutex.lock();
+        expect(mine.owns_lock(), "a lock gave nothing");
+    }
+    bool make() override
+    {
+        keep_.unlock();
+        return true;
+    }
+    leat::mutex mutex;
+
+protected:
+    leat::mutex_guard keep_ = mutex.try_lock();
+};
+
+class mutex_lock_result final : public mutex_lock {
+public:
+    leat::task<> wait() override
+    {
+        auto got = co_await leat::as_result(mutex.lock());
+        const leat::mutex_guard mine = std::move(got).value();
+        expect(mine.owns_lock(), "a lock gave nothing");
+    }
+};
+
+class select_lock final : public mutex_lock {
+public:
+    leat::task<> wait() override
+    {
+        leat::channel<int> never;
+        const auto picked = co_await leat::select(never.recv(), mutex.lock(), leat::after(24h));
+        expect(picked.index == 1, "select took another case");
+    }
+};
+
+class guarded_lock final : public awaitable_case {
+public:
+    leat::task<> wait() override
+    {
+        auto mine = co_await value.lock();
+        expect(++*mine == 1, "a value was changed by another");
+        --*mine;
+    }
+    bool make() override
+    {
+        keep_.unlock();
+        return true;
+    }
+    leat::guarded<int> value;
+
+private:
+    leat::guarded_guard<int> keep_ = value.try_lock();
+};
+
+class guarded_with final : public awaitable_case {
+public:
+    leat::task<> wait() override
+    {
+        const int got = co_await value.with([](int& v) { return v; });
+        expect(got == 7, "another value");
+    }
+    bool make() override
+    {
+        keep_.unlock();
+        return true;
+    }
+    leat::guarded<int> value{7};
+
+private:
+    leat::guarded_guard<int> keep_ = value.try_lock();
+};
+
+class rw_lock : public awaitable_case {
+public:
+    leat::task<> wait() override
+    {
+        const leat::shared_mutex::guard mine = co_await mutex.lock();
+    }
+    bool make() override
+    {
+        keep_.unlock();
+        return true;
+    }
+    leat::shared_mutex mutex;
+
+protected:
+    leat::shared_mutex::shared_guard keep_ = mutex.try_lock_shared();
+};
+
+class rw_lock_shared final : public awaitable_case {
+public:
+    leat::task<> wait() override
+    {
+        const leat::shared_mutex::shared_guard mine = co_await mutex.lock_shared();
+    }
+    bool make() override
+    {
+        keep_.unlock();
+        return true;
+    }
+    leat::shared_mutex mutex;
+
+private:
+    leat::shared_mutex::guard keep_ = mutex.try_lock();
+};
+
+class rw_upgrade final : public rw_lock {
+public:
+    leat::task<> wait() override
+    {
+        leat::shared_mutex::shared_guard reads = co_await mutex.lock_shared();
+        try {
+            const leat::shared_mutex::guard writes = co_await reads.upgrade();
+            expect(!reads.owns_lock(), "still a reader");
+        } catch (...) {
+            kept_ = reads.owns_lock();
+            throw;
+        }
+    }
+    bool intact() const override
+    {
+        return kept_;
+    }
+
+private:
+    bool kept_ = true;
+};
+
+class select_rw_lock final : public rw_lock {
+public:
+    leat::task<> wait() override
+    {
+        leat::channel<int> never;
+        leat::semaphore taken{1};
+        const auto held = taken.try_acquire();
+        const auto picked =
+            co_await leat::select(never.recv(), taken.acquire(), mutex.lock(), leat::after(24h));
+        expect(picked.index == 2, "select took another case");
+    }
+};
+
+class acquire : public awaitable_case {
+public:
+    leat::task<> wait() override
+    {
+        const leat::semaphore_permit mine = co_await permits.acquire(2);
+        expect(mine.count() == 2, "another number of permits");
+    }
+    bool make() override
+    {
+        keep_.release();
+        return true;
+    }
+    leat::semaphore permits{3};
+
+protected:
+    leat::semaphore_permit keep_ = permits.try_acquire(2);
+};
+
+class acquire_result final : public acquire {
+public:
+    leat::task<> wait() override
+    {
+        auto got = co_await leat::as_result(permits.acquire(2));
+        const leat::semaphore_permit mine = std::move(got).value();
+        expect(mine.count() == 2, "another number of permits");
+    }
+};
+
+class select_acquire final : public acquire {
+public:
+    leat::task<> wait() override
+    {
+        leat::channel<int> never;
+        const auto picked = co_await leat::select(never.recv(), permits.acquire(2), leat::after(24h));
+        expect(picked.index == 1, "select took another case");
+    }
+};
+
+/// What is made is that the condition is true, of which somebody is told; who sees it makes it false again.
+class condition : public awaitable_case {
+public:
+    leat::task<> wait() override
+    {
+        leat::mutex_guard held = co_await mutex.lock();
+        try {
+            co_await changed.wait(held, [this] { return truths_ != 0; });
+        } catch (...) {
+            kept_ = held.owns_lock();
+            throw;
+        }
+        expect(held.owns_lock(), "a wait that ended without the mutex");
+        --truths_;
+    }
+    bool make() override
+    {
+        // Nobody keeps it over a suspension but by waiting.
+        leat::mutex_guard held = mutex.try_lock();
+        while (!held)
+            held = mutex.try_lock();
+        ++truths_;
+        changed.notify_one();
+        return true;
+    }
+    bool intact() const override
+    {
+        return kept_;
+    }
+    leat::mutex mutex;
+    leat::condition_variable changed;
+
+protected:
+    int truths_ = 0;
+    bool kept_ = true;
+};
+
+class condition_result final : public condition {
+public:
+    leat::task<> wait() override
+    {
+        leat::mutex_guard held = co_await mutex.lock();
+        while (truths_ == 0) {
+            auto waiting = changed.wait(held);
+            leat::result<> told = co_await leat::as_result(waiting);
+            kept_ = held.owns_lock();
+            std::move(told).value();
+        }
+        --truths_;
+    }
+};
+
 }  // namespace cases
 
 template <class Case>
@@ -1138,6 +1375,20 @@ inline std::vector<awaitable_entry> awaitables()
         {"shield, cleaning up", happens::once, create_case<shielded_cleanup>},
         {"rate_limiter::wait", happens::by_itself, create_case<limiter_wait>},
         {"as_result(rate_limiter::wait)", happens::by_itself, create_case<limiter_wait_result>},
+        {"mutex::lock", happens::for_good, create_case<mutex_lock>},
+        {"as_result(mutex::lock)", happens::for_good, create_case<mutex_lock_result>},
+        {"select, mutex::lock", happens::for_good, create_case<select_lock>},
+        {"guarded::lock", happens::for_good, create_case<guarded_lock>},
+        {"guarded::with", happens::for_good, create_case<guarded_with>},
+        {"shared_mutex::lock", happens::for_good, create_case<rw_lock>},
+        {"shared_mutex::lock_shared", happens::for_good, create_case<rw_lock_shared>},
+        {"shared_mutex, upgrade", happens::for_good, create_case<rw_upgrade>},
+        {"select, shared_mutex::lock", happens::for_good, create_case<select_rw_lock>},
+        {"semaphore::acquire", happens::for_good, create_case<acquire>},
+        {"as_result(semaphore::acquire)", happens::for_good, create_case<acquire_result>},
+        {"select, semaphore::acquire", happens::for_good, create_case<select_acquire>},
+        {"condition_variable::wait", happens::once, create_case<condition>},
+        {"as_result(condition_variable::wait)", happens::once, create_case<condition_result>},
     };
 }
 
