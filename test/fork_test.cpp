@@ -129,9 +129,7 @@ TEST_CASE("fork: cancelling the owner's handle reaches forked tasks that look la
             co_await leat::this_task::yield();
             ++shielded;
         };
-        auto under = [&]() -> task<> {
-            co_await leat::shield(1h, leat::when_all(deaf(1), deaf(2)));
-        };
+        auto under = [&]() -> task<> { co_await leat::shield(1h, leat::when_all(deaf(1), deaf(2))); };
         auto second = leat::spawn(under);
         co_await leat::this_task::yield();
         second.cancel();
