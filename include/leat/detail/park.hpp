@@ -657,7 +657,7 @@ public:
     /// Larger than that of the task which runs in `by`, and than `above`: the end destroys the youngest first.
     virtual std::uint64_t new_id(turn* by, std::uint64_t above) noexcept = 0;
     /// So many tasks now exist, forked by the running one. Returns the first of their ids, which are one
-    /// id_step of `by` apart.
+    /// id_step of `by` apart. Like this where one thread deals out the ids.
     virtual std::uint64_t tasks_forked(turn* by, std::uint32_t count) noexcept
     {
         std::uint64_t last = 0;
