@@ -93,12 +93,11 @@ class operation_awaiter : private std::conditional_t<is_holding<Op>, turn_hook, 
     static_assert(hooked || !contending_operation<Op>);
 
     Op& op_;
-    task_root& root_;
     spinlock* source_ = nullptr;
     state state_ = state::fresh;
 
 public:
-    operation_awaiter(Op& op, task_root& root) noexcept : op_{op}, root_{root}
+    operation_awaiter(Op& op, task_root& root) noexcept : op_{op}
     {
         op_.root = &root;
     }
@@ -114,11 +113,11 @@ public:
     // but the saving of the frame happens in between.
     bool await_ready() noexcept(noexcept(op_.prepare(std::declval<turn&>())))
     {
-        if (!is_shielded<Op> && root_.stop_requested()) [[unlikely]] {
+        if (!is_shielded<Op> && root().stop_requested()) [[unlikely]] {
             refuse();
             return true;
         }
-        turn& here = *root_.now;
+        turn& here = *root().now;
         op_.prepare(here);
         if constexpr (hooked)
             if (here.budget <= 1) [[unlikely]]
@@ -128,11 +127,11 @@ public:
 
     bool await_suspend(std::coroutine_handle<> frame) noexcept
     {
-        root_.current = frame;
-        root_.now->left = true;
+        root().current = frame;
+        root().now->left = true;
         if (hooked ? source_ == nullptr : state_ == state::complete) {
             hook();
-            yield_turn(root_);
+            yield_turn(root());
             return true;
         }
         return park();
@@ -142,21 +141,21 @@ public:
     {
         if (!hooked && state_ == state::parked) {
             state_ = state::complete;
-            if (root_.finish_park() == task_root::by_context) [[unlikely]] {
+            if (root().finish_park() == task_root::by_context) [[unlikely]] {
                 unlink();
                 refuse();
             }
         }
         if constexpr (Throwing) {
             if (state_ == state::refused) [[unlikely]]
-                throw_stopped(root_);
+                throw_stopped(root());
             if (const std::error_code why = op_.error()) [[unlikely]]
                 throw_error(why);
             return op_.value();
         } else {
             using answer = result<typename Op::value_type>;
             if (state_ == state::refused)
-                return answer{make_error_code(root_.stop_reason())};
+                return answer{make_error_code(root().stop_reason())};
             if (const std::error_code why = op_.error())
                 return answer{why};
             if constexpr (requires { op_.take_result(); }) {
@@ -173,6 +172,12 @@ public:
     }
 
 private:
+    // The operation knows it; to say it twice would make every frame that waits larger.
+    task_root& root() const noexcept
+    {
+        return *op_.root;
+    }
+
     // True: complete. Else the source is locked.
     bool try_now(turn& here) noexcept
     {
@@ -197,34 +202,34 @@ private:
     // With the source locked, which it no longer is afterwards. True: the task is parked, and maybe gone on.
     bool park() noexcept
     {
-        if (!root_.enrolled()) [[unlikely]] {
+        if (!root().enrolled()) [[unlikely]] {
             source_->unlock();
-            root_.enroll();
+            root().enroll();
             source_->lock();
             wake_list wakes;
             if (op_.try_complete(wakes)) {
                 source_->unlock();
-                wakes.flush(root_.now);
+                wakes.flush(root().now);
                 state_ = state::complete;
                 return false;
             }
         }
         state_ = state::parked;
-        root_.waits_for(op_.kind(), &op_);
+        root().waits_for(op_.kind(), &op_);
         hook();
         spinlock& source = *source_;
         if constexpr (is_shielded<Op>) {
-            root_.prepare_shielded_park();
+            root().prepare_shielded_park();
             op_.link();
             source.unlock();
             return true;
         }
-        switch (root_.prepare_park()) {
+        switch (root().prepare_park()) {
         case park_result::parked: op_.link(); break;
         case park_result::claimed: break;
         case park_result::refused:
             source.unlock();
-            root_.on_turn = nullptr;
+            root().on_turn = nullptr;
             give_up();
             return false;
         }
@@ -238,14 +243,14 @@ private:
     void hook() noexcept
     {
         if constexpr (hooked)
-            root_.on_turn = this;
+            root().on_turn = this;
     }
 
     // Of a task that has been won, or has yielded before it has asked.
     bool begin_turn(turn& here) noexcept
     {
         if (state_ == state::parked) {
-            if (root_.finish_park() == task_root::by_context) [[unlikely]] {
+            if (root().finish_park() == task_root::by_context) [[unlikely]] {
                 unlink();
                 refuse();
                 return true;
@@ -258,7 +263,7 @@ private:
                 return true;
             }
         }
-        if (!is_shielded<Op> && root_.stop_requested()) [[unlikely]] {
+        if (!is_shielded<Op> && root().stop_requested()) [[unlikely]] {
             give_up();
             return true;
         }
