@@ -39,6 +39,7 @@ void attempt_base::cancel_work(cancel_node* work) noexcept
 
 context attempt_base::open_context(turn& here)
 {
+    here.root->settle();
     context_node& above = here.sched->root_context();
     above.ref();
     cancel_node* const node = cancel_node::make(&above);

@@ -23,9 +23,10 @@ waiting_room::~waiting_room()
     const bool deserted = waiters_.empty();
     lock.unlock();
     if (!deserted) {
-        std::fputs("leat: an event, latch, barrier or wait_group was destroyed while a task waits for it: it has to "
-                   "live until every wait on it has returned\n",
-                   stderr);
+        std::fputs(
+            "leat: an event, latch, barrier or wait_group was destroyed while a task waits for it: it has to "
+            "live until every wait on it has returned\n",
+            stderr);
         std::terminate();
     }
 }

@@ -233,7 +233,8 @@ public:
 private:
     /// What costs something, or somebody waits for its end, goes as soon as it can; of the rest, many together.
     static constexpr std::size_t batch =
-        std::is_trivially_destructible_v<K> && std::is_trivially_destructible_v<V> && sizeof(node) <= 256 ? 64 : 1;
+        std::is_trivially_destructible_v<K> && std::is_trivially_destructible_v<V> && sizeof(node) <= 256 ? 64
+                                                                                                          : 1;
     static constexpr std::size_t fewest = 8;
 
     void retire(node& old) noexcept

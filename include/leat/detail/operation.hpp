@@ -128,13 +128,12 @@ class operation_awaiter {
     friend hook_space;
 
     Op& op_;
-    task_root& root_;
     spinlock* source_;  ///< once it has been asked
     state state_ = state::fresh;
     [[no_unique_address]] hook_space hook_;
 
 public:
-    operation_awaiter(Op& op, task_root& root) noexcept : op_{op}, root_{root}
+    operation_awaiter(Op& op, task_root& root) noexcept : op_{op}
     {
         op_.root = &root;
     }
@@ -151,9 +150,9 @@ public:
     bool await_ready() noexcept(noexcept(op_.prepare(std::declval<turn&>())))
     {
         Op& op = op_;
-        task_root& root = root_;
-        turn& here = *root.now;
-        if (!is_shielded<Op> && root.stop_requested()) [[unlikely]] {
+        task_root& in = root();
+        turn& here = *in.now;
+        if (!is_shielded<Op> && in.stop_requested()) [[unlikely]] {
             refuse();
             return true;
         }
@@ -166,11 +165,11 @@ public:
 
     bool await_suspend(std::coroutine_handle<> frame) noexcept
     {
-        root_.current = frame;
-        root_.now->left = true;
+        root().current = frame;
+        root().now->left = true;
         if (state_ == (hooked ? state::fresh : state::complete)) {
             hook();
-            yield_turn(root_);
+            yield_turn(root());
             return true;
         }
         return park();
@@ -180,21 +179,21 @@ public:
     {
         if (!hooked && state_ == state::parked) {
             state_ = state::complete;
-            if (root_.finish_park() == task_root::by_context) [[unlikely]] {
+            if (root().finish_park() == task_root::by_context) [[unlikely]] {
                 unlink();
                 refuse();
             }
         }
         if constexpr (Throwing) {
             if (state_ == state::refused) [[unlikely]]
-                throw_stopped(root_);
+                throw_stopped(root());
             if (const std::error_code why = op_.error()) [[unlikely]]
                 throw_error(why);
             return op_.value();
         } else {
             using answer = result<typename Op::value_type>;
             if (state_ == state::refused)
-                return answer{make_error_code(root_.stop_reason())};
+                return answer{make_error_code(root().stop_reason())};
             if (const std::error_code why = op_.error())
                 return answer{why};
             if constexpr (requires { op_.take_result(); }) {
@@ -211,6 +210,12 @@ public:
     }
 
 private:
+    // The operation knows it; to say it twice would make every frame that waits larger.
+    task_root& root() const noexcept
+    {
+        return *op_.root;
+    }
+
     // True: complete. Else the source is locked.
     bool try_now(Op& op, turn& here) noexcept
     {
@@ -237,34 +242,34 @@ private:
     // With the source locked, which it no longer is afterwards. True: the task is parked, and maybe gone on.
     bool park() noexcept
     {
-        if (!root_.enrolled()) [[unlikely]] {
+        if (!root().enrolled()) [[unlikely]] {
             source_->unlock();
-            root_.enroll();
+            root().enroll();
             source_->lock();
             wake_list wakes;
             if (op_.try_complete(wakes)) {
                 source_->unlock();
-                wakes.flush(root_.now);
+                wakes.flush(root().now);
                 state_ = state::complete;
                 return false;
             }
         }
         state_ = state::parked;
-        root_.waits_for(op_.kind(), &op_);
+        root().waits_for(op_.kind(), &op_);
         hook();
         spinlock& source = *source_;
         if constexpr (is_shielded<Op>) {
-            root_.prepare_shielded_park();
+            root().prepare_shielded_park();
             op_.link();
             source.unlock();
             return true;
         }
-        switch (root_.prepare_park()) {
+        switch (root().prepare_park()) {
         case park_result::parked: op_.link(); break;
         case park_result::claimed: break;
         case park_result::refused:
             source.unlock();
-            root_.on_turn = nullptr;
+            root().on_turn = nullptr;
             give_up();
             return false;
         }
@@ -278,14 +283,14 @@ private:
     void hook() noexcept
     {
         if constexpr (hooked)
-            root_.on_turn = hook_.make(*this);
+            root().on_turn = hook_.make(*this);
     }
 
     // Of a task that has been won, or has yielded before it has asked.
     bool begin_turn(turn& here) noexcept
     {
         if (state_ == state::parked) {
-            if (root_.finish_park() == task_root::by_context) [[unlikely]] {
+            if (root().finish_park() == task_root::by_context) [[unlikely]] {
                 unlink();
                 refuse();
                 return true;
@@ -298,7 +303,7 @@ private:
                 return true;
             }
         }
-        if (!is_shielded<Op> && root_.stop_requested()) [[unlikely]] {
+        if (!is_shielded<Op> && root().stop_requested()) [[unlikely]] {
             give_up();
             return true;
         }

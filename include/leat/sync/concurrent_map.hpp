@@ -306,8 +306,8 @@ public:
         : in_{in}, key_(std::move(key)), f_(std::forward<G>(f))
     {
     }
-    compute_operation(compute_operation&& other) noexcept(
-        std::is_nothrow_move_constructible_v<K> && std::is_nothrow_move_constructible_v<F>)
+    compute_operation(compute_operation&& other) noexcept(std::is_nothrow_move_constructible_v<K> &&
+                                                          std::is_nothrow_move_constructible_v<F>)
         : in_{std::move(other.in_)}, key_(std::move(other.key_)), f_(std::move(other.f_))
     {
     }
@@ -362,9 +362,10 @@ private:
 /// Life     load_or_compute() may still be computing what nobody waits for when the map is destroyed; that does no harm.
 template <class K, class V, class Hash = std::hash<K>, class Equal = std::equal_to<K>>
 class concurrent_map {
-    static_assert(std::copy_constructible<K> && std::copy_constructible<V>,
-                  "leat: keys and values of a concurrent_map are copied out: for what can not be copied, take a "
-                  "std::shared_ptr to it");
+    static_assert(
+        std::copy_constructible<K> && std::copy_constructible<V>,
+        "leat: keys and values of a concurrent_map are copied out: for what can not be copied, take a "
+        "std::shared_ptr to it");
     using core = detail::map_core<K, V, Hash, Equal>;
 
 public:

@@ -235,7 +235,8 @@ private:
 /// Life     as once; the value lives as long as the once_value.
 template <class T>
 class once_value {
-    static_assert(std::is_object_v<T>, "leat: a once_value holds an object; for nothing at all there is once");
+    static_assert(std::is_object_v<T>,
+                  "leat: a once_value holds an object; for nothing at all there is once");
 
     class factory {
     public:

@@ -45,8 +45,8 @@ public:
     flight_operation(Board& of, K&& key, G&& f) : of_{of}, key_(std::move(key)), f_(std::forward<G>(f))
     {
     }
-    flight_operation(flight_operation&& other) noexcept(
-        std::is_nothrow_move_constructible_v<K> && std::is_nothrow_move_constructible_v<F>)
+    flight_operation(flight_operation&& other) noexcept(std::is_nothrow_move_constructible_v<K> &&
+                                                        std::is_nothrow_move_constructible_v<F>)
         : of_{other.of_}, key_(std::move(other.key_)), f_(std::move(other.f_))
     {
     }
@@ -120,9 +120,10 @@ public:
         requires std::invocable<std::decay_t<F>&>
     [[nodiscard]] auto run(K key, F&& f)
     {
-        static_assert(std::is_void_v<V> || std::copy_constructible<V>,
-                      "leat: the value of a single_flight is given to many: for what can not be copied, take a "
-                      "std::shared_ptr to it");
+        static_assert(
+            std::is_void_v<V> || std::copy_constructible<V>,
+            "leat: the value of a single_flight is given to many: for what can not be copied, take a "
+            "std::shared_ptr to it");
         return detail::flight_operation<board, K, V, std::decay_t<F>>{board_, std::move(key),
                                                                       std::forward<F>(f)};
     }
