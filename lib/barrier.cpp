@@ -6,50 +6,52 @@
 
 namespace leat {
 
-barrier::barrier(std::ptrdiff_t participants) : expected_{participants}, next_expected_{participants}
-{
-    if (participants < 0)
-        throw usage_error{"leat: a barrier has a number of participants that is not negative"};
-}
-
 void barrier::refuse_arrival()
 {
     throw usage_error{"leat: more arrivals at a barrier than it has participants"};
 }
 
-bool barrier::arrive_locked(std::ptrdiff_t n) noexcept
+bool barrier::are_last(std::ptrdiff_t n) noexcept
 {
-    arrived_ += n;
-    if (arrived_ != expected_ || n == 0)
+    if (arrived_ + n != expected_)
         return false;
+    room_.drop_lost([this](detail::room_waiter& lost) {
+        if (std::exchange(static_cast<wait_operation&>(lost).arrived_, false) && lost.round == open_phase())
+            --arrived_;
+    });
+    return arrived_ + n == expected_;
+}
+
+bool barrier::close_phase() noexcept
+{
     arrived_ = 0;
     expected_ = next_expected_;
-    if (completing_) {
-        once_more_ = true;
-        return false;
-    }
-    completing_ = true;
-    return true;
+    return ++closed_ == 1;
+}
+
+bool barrier::arrive_locked(std::ptrdiff_t n) noexcept
+{
+    if (n != 0 && are_last(n))
+        return close_phase();
+    arrived_ += n;
+    return false;
 }
 
 // Called by whoever was the last to arrive, without the lock.
 void barrier::complete() noexcept
 {
-    bool more_before = false;
-    bool more = true;
-    while (more) {
+    bool comes_back = false;
+    do {
         if (completed_)
             completed_();
         room_.lock.lock();
-        if (more_before)
+        if (comes_back)
             room_.come_back();
-        more = std::exchange(once_more_, false);
-        completing_ = more;
-        if (more)
+        comes_back = --closed_ != 0;
+        if (comes_back)
             room_.stay();
-        more_before = more;
         room_.let_all_go();
-    }
+    } while (comes_back);
 }
 
 barrier::arrival_token barrier::arrive(std::ptrdiff_t n)
@@ -95,11 +97,12 @@ bool barrier::wait_operation::try_complete(detail::wake_list&) noexcept
         refused_ = true;
         return true;
     }
-    if (of_->arrived_ + 1 != of_->expected_)
+    // While another phase is being completed, whoever does that has to complete this one as well.
+    if (of_->closed_ != 0 || !of_->are_last(1))
         return false;
     phase_ = of_->open_phase();
-    is_last_ = of_->arrive_locked(1);
-    return is_last_;
+    is_last_ = of_->close_phase();
+    return true;
 }
 
 // A task can not be two participants: if one select has two such cases, the second does not count as the last arrival.
@@ -107,8 +110,12 @@ void barrier::wait_operation::link() noexcept
 {
     if (arrives_) {
         phase_ = of_->open_phase();
-        arrived_ = of_->arrived_ + 1 != of_->expected_;
-        of_->arrived_ += arrived_ ? 1 : 0;
+        const bool last = of_->are_last(1);
+        arrived_ = !last || of_->closed_ != 0;
+        if (!last)
+            ++of_->arrived_;
+        else if (of_->closed_ != 0)
+            static_cast<void>(of_->close_phase());
     }
     of_->room_.admit(*this, phase_);
 }
@@ -116,9 +123,10 @@ void barrier::wait_operation::link() noexcept
 void barrier::wait_operation::unlink() noexcept
 {
     of_->room_.dismiss(*this);
+    const bool counted = std::exchange(arrived_, false);
     if (of_->open_phase() > phase_)
-        passed_ = true;
-    else if (std::exchange(arrived_, false))
+        passed_ = counted || !arrives_;
+    else if (counted)
         --of_->arrived_;
 }
 

@@ -4,12 +4,6 @@
 
 namespace leat {
 
-latch::latch(std::ptrdiff_t expected) : expected_{expected}
-{
-    if (expected < 0)
-        throw usage_error{"leat: a latch expects a number of things to happen that is not negative"};
-}
-
 // Zero appears only under the lock, from where it is the last that is done to the latch; see waiting_room.hpp. All
 // others count without it.
 void latch::count_down(std::ptrdiff_t n)

@@ -2,15 +2,11 @@
 
 #include <leat/detail/context_node.hpp>
 
+#include "serve.hpp"
+
 #include <utility>
 
 namespace leat::detail {
-namespace {
-
-/// How many waiters are woken for each time that the lock is taken.
-constexpr int wakes_per_lock = 32;
-
-}  // namespace
 
 attempt_base::~attempt_base()
 {
@@ -40,10 +36,11 @@ void attempt_base::cancel_work(cancel_node* work) noexcept
 context attempt_base::open_context(turn& here)
 {
     here.root->settle();
-    context_node& above = here.sched->root_context();
+    context_node& callers = here.root->context();
+    context_node& above = callers.canceller() != nullptr ? here.sched->root_context() : background_node();
     above.ref();
     cancel_node* const node = cancel_node::make(&above);
-    node->borrow_values(here.root->context());
+    node->borrow_values(callers);
     node->ref();
     {
         const spin_guard hold{lock};

@@ -1,16 +1,12 @@
 #include <leat/detail/waiting_room.hpp>
 
-#include <cstdio>
-#include <exception>
+#include <leat/error.hpp>
+
+#include "serve.hpp"
+
 #include <thread>
 
 namespace leat::detail {
-namespace {
-
-/// How many waiters are woken for each time that the lock is taken.
-constexpr int wakes_per_lock = 32;
-
-}  // namespace
 
 waiting_room::~waiting_room()
 {
@@ -20,15 +16,26 @@ waiting_room::~waiting_room()
         std::this_thread::yield();
         lock.lock();
     }
-    const bool deserted = waiters_.empty();
-    lock.unlock();
-    if (!deserted) {
-        std::fputs(
-            "leat: an event, latch, barrier or wait_group was destroyed while a task waits for it: it has to "
-            "live until every wait on it has returned\n",
-            stderr);
-        std::terminate();
+    wake_list wakes;
+    while (waiter* const left = waiters_.pop_front()) {
+        static_cast<room_waiter*>(left)->deserted = true;
+        static_cast<void>(left->win(wakes));
     }
+    lock.unlock();
+    wakes.flush(current_turn());
+}
+
+void throw_deserted()
+{
+    throw usage_error{
+        "leat: an event, latch, barrier or wait_group was destroyed while a task waited for it; it has to "
+        "live until every wait on it has returned"};
+}
+
+void throw_bad_count()
+{
+    throw usage_error{
+        "leat: a latch expects, and a barrier has, a number of participants that is not negative"};
 }
 
 void waiting_room::let_all_go() noexcept

@@ -32,6 +32,7 @@ TEST_CASE("error: each code equals its relative in std::errc, and no other")
         {errc::channel_full, std::errc::resource_unavailable_try_again},
         {errc::channel_empty, std::errc::resource_unavailable_try_again},
         {errc::deadlock, std::errc::resource_deadlock_would_occur},
+        {errc::broken_promise, std::errc::broken_pipe},
     };
     for (const auto& [code, relative] : relatives) {
         const int number = static_cast<int>(code);
@@ -55,7 +56,7 @@ TEST_CASE("error: every code has a category, a name and words of its own")
     std::vector<std::string> words;
     for (const errc code :
          {errc::cancelled, errc::deadline_exceeded, errc::channel_closed, errc::channel_full,
-          errc::channel_empty, errc::deadlock, errc::failed, errc::abandoned}) {
+          errc::channel_empty, errc::deadlock, errc::failed, errc::abandoned, errc::broken_promise}) {
         const std::error_code made = code;
         CHECK(static_cast<bool>(made));
         CHECK(std::string{made.category().name()} == "leat");

@@ -14,18 +14,17 @@
 #include <leat/time.hpp>
 
 // Sharing
-#include <leat/sync/condition_variable.hpp>
-#include <leat/sync/mutex.hpp>
-#include <leat/sync/semaphore.hpp>
-#include <leat/sync/shared_mutex.hpp>
-// Synchronization
 #include <leat/sync/barrier.hpp>
 #include <leat/sync/concurrent_map.hpp>
+#include <leat/sync/condition_variable.hpp>
 #include <leat/sync/event.hpp>
 #include <leat/sync/latch.hpp>
+#include <leat/sync/mutex.hpp>
 #include <leat/sync/object_pool.hpp>
 #include <leat/sync/once.hpp>
 #include <leat/sync/oneshot.hpp>
+#include <leat/sync/semaphore.hpp>
+#include <leat/sync/shared_mutex.hpp>
 #include <leat/sync/single_flight.hpp>
 #include <leat/sync/wait_group.hpp>
 // Flow

@@ -1304,6 +1304,243 @@ public:
     }
 };
 
+// -- what synchronizes ---------------------------------------------------------------------------------------
+
+class event_wait : public awaitable_case {
+public:
+    leat::task<> wait() override
+    {
+        co_await happened.wait();
+    }
+    bool make() override
+    {
+        happened.set();
+        return true;
+    }
+    leat::event happened;
+};
+
+class event_result final : public event_wait {
+public:
+    leat::task<> wait() override
+    {
+        leat::result<> waited = co_await leat::as_result(happened.wait());
+        std::move(waited).value();
+    }
+};
+
+class auto_event_wait : public awaitable_case {
+public:
+    leat::task<> wait() override
+    {
+        co_await happened.wait();
+    }
+    bool make() override
+    {
+        happened.set();
+        return true;
+    }
+    int left() const override
+    {
+        return happened.is_set() ? 1 : 0;
+    }
+    leat::event happened{leat::event::auto_reset};
+};
+
+class select_event final : public auto_event_wait {
+public:
+    leat::task<> wait() override
+    {
+        leat::channel<int> never;
+        leat::latch closed{1};
+        const auto picked =
+            co_await leat::select(never.recv(), happened.wait(), closed.wait(), leat::after(24h));
+        expect(picked.index == 1, "select took another case");
+    }
+};
+
+class latch_wait final : public awaitable_case {
+public:
+    leat::task<> wait() override
+    {
+        co_await gate.wait();
+    }
+    bool make() override
+    {
+        gate.count_down();
+        return true;
+    }
+    leat::latch gate{1};
+};
+
+class wait_group_wait final : public awaitable_case {
+public:
+    wait_group_wait()
+    {
+        group.add();
+    }
+    leat::task<> wait() override
+    {
+        co_await group.wait();
+    }
+    bool make() override
+    {
+        group.done();
+        return true;
+    }
+    leat::wait_group group;
+};
+
+class barrier_wait : public awaitable_case {
+public:
+    leat::task<> wait() override
+    {
+        co_await both.arrive_and_wait();
+    }
+    bool make() override
+    {
+        both.arrive();
+        return true;
+    }
+    leat::barrier both{2};
+};
+
+class select_barrier final : public barrier_wait {
+public:
+    leat::task<> wait() override
+    {
+        leat::channel<int> never;
+        const auto picked = co_await leat::select(never.recv(), both.arrive_and_wait());
+        expect(picked.index == 1, "select took another case");
+    }
+};
+
+class barrier_token final : public barrier_wait {
+public:
+    leat::task<> wait() override
+    {
+        co_await both.wait(since_);
+    }
+
+private:
+    leat::barrier::arrival_token since_ = both.arrive();
+};
+
+/// Work that ends when it is told to.
+class gated : public awaitable_case {
+public:
+    bool make() override
+    {
+        gate.set();
+        return true;
+    }
+
+protected:
+    auto work()
+    {
+        return [this]() -> leat::task<int> {
+            co_await gate.wait();
+            co_return 7;
+        };
+    }
+    leat::event gate;
+};
+
+class once_call final : public gated {
+public:
+    leat::task<> wait() override
+    {
+        co_await first.call(work());
+    }
+    leat::once first;
+};
+
+class select_once final : public gated {
+public:
+    leat::task<> wait() override
+    {
+        leat::channel<int> never;
+        const auto picked = co_await leat::select(never.recv(), first.get(work()));
+        expect(picked.index == 1 && std::get<1>(picked.value).get() == 7, "select took another case");
+    }
+    leat::once_value<int> first;
+};
+
+class once_value_get : public gated {
+public:
+    leat::task<> wait() override
+    {
+        const int& got = co_await first.get(work());
+        expect(got == 7, "once_value gave something else");
+    }
+    leat::once_value<int> first;
+};
+
+class once_value_result final : public once_value_get {
+public:
+    leat::task<> wait() override
+    {
+        leat::result<int&> got = co_await leat::as_result(first.get(work()));
+        const int value = std::move(got).value();
+        expect(value == 7, "once_value gave something else");
+    }
+};
+
+class single_flight_run final : public gated {
+public:
+    leat::task<> wait() override
+    {
+        const auto got = co_await flights.run("key", work());
+        expect(got.value == 7, "the flight gave something else");
+    }
+    leat::single_flight<std::string, int> flights;
+};
+
+class load_or_compute final : public gated {
+public:
+    leat::task<> wait() override
+    {
+        const int got = co_await map.load_or_compute(1, work());
+        expect(got == 7, "the map gave something else");
+    }
+    leat::concurrent_map<int, int> map;
+};
+
+class oneshot_future : public awaitable_case {
+public:
+    leat::task<> wait() override
+    {
+        const parcel got = co_await one.future;
+        expect(got.value() == 7, "the future gave something else");
+    }
+    bool make() override
+    {
+        one.promise.set_value(7);
+        return true;
+    }
+    leat::oneshot<parcel> one;
+};
+
+class oneshot_result final : public oneshot_future {
+public:
+    leat::task<> wait() override
+    {
+        leat::result<parcel> got = co_await leat::as_result(one.future);
+        const parcel mine = std::move(got).value();
+        expect(mine.value() == 7, "the future gave something else");
+    }
+};
+
+class select_oneshot final : public oneshot_future {
+public:
+    leat::task<> wait() override
+    {
+        leat::channel<int> never;
+        const auto picked = co_await leat::select(never.recv(), one.future);
+        expect(picked.index == 1 && std::get<1>(picked.value).value() == 7, "select took another case");
+    }
+};
+
 }  // namespace cases
 
 template <class Case>
@@ -1389,6 +1626,24 @@ inline std::vector<awaitable_entry> awaitables()
         {"select, semaphore::acquire", happens::for_good, create_case<select_acquire>},
         {"condition_variable::wait", happens::once, create_case<condition>},
         {"as_result(condition_variable::wait)", happens::once, create_case<condition_result>},
+        {"event::wait", happens::for_good, create_case<event_wait>},
+        {"as_result(event::wait)", happens::for_good, create_case<event_result>},
+        {"event::wait, auto_reset", happens::once, create_case<auto_event_wait>},
+        {"select, event", happens::once, create_case<select_event>},
+        {"latch::wait", happens::for_good, create_case<latch_wait>},
+        {"wait_group::wait", happens::for_good, create_case<wait_group_wait>},
+        {"barrier::arrive_and_wait", happens::once, create_case<barrier_wait>},
+        {"select, barrier", happens::once, create_case<select_barrier>},
+        {"barrier::wait", happens::for_good, create_case<barrier_token>},
+        {"once::call", happens::for_good, create_case<once_call>},
+        {"select, once", happens::for_good, create_case<select_once>},
+        {"once_value::get", happens::for_good, create_case<once_value_get>},
+        {"as_result(once_value::get)", happens::for_good, create_case<once_value_result>},
+        {"single_flight::run", happens::for_good, create_case<single_flight_run>},
+        {"concurrent_map::load_or_compute", happens::for_good, create_case<load_or_compute>},
+        {"oneshot", happens::once, create_case<oneshot_future>},
+        {"as_result(oneshot)", happens::once, create_case<oneshot_result>},
+        {"select, oneshot", happens::once, create_case<select_oneshot>},
     };
 }
 

@@ -146,10 +146,9 @@ public:
 
     // -- without the lock, pinned -------------------------------------------------------------------
 
-    node* find(const K& key, std::uint64_t hash, const Equal& equal) const
+    const node* find(const K& key, std::uint64_t hash, const Equal& equal) const
     {
-        const place* const at = find_place(key, hash, equal);
-        return at != nullptr ? at->entry.load(std::memory_order_seq_cst) : nullptr;
+        return look_up(key, hash, equal).second;
     }
     /// Calls see(node) for each entry until it says false; then false.
     template <class See>
@@ -168,20 +167,7 @@ public:
     /// The place of the key if it is there, else null.
     place* find_place(const K& key, std::uint64_t hash, const Equal& equal) const
     {
-        const table* const in = table_.load(std::memory_order_seq_cst);
-        if (in == nullptr)
-            return nullptr;
-        for (std::size_t i = hash & in->mask;; i = (i + 1) & in->mask) {
-            place& at = in->places[i];
-            const std::uint64_t seen = at.hash.load(std::memory_order_acquire);
-            if (seen == 0)
-                return nullptr;
-            if (seen != hash)
-                continue;
-            const node* const entry = at.entry.load(std::memory_order_seq_cst);
-            if (entry != nullptr && equal(entry->key, key))
-                return &at;
-        }
+        return look_up(key, hash, equal).first;
     }
     /// Puts in a key that is not there.
     void insert(node& fresh, std::uint64_t hash)
@@ -237,6 +223,24 @@ private:
                                                                                                           : 1;
     static constexpr std::size_t fewest = 8;
 
+    // The place and what was in it when it was looked at: a moment later another key of the same hash may be there.
+    std::pair<place*, const node*> look_up(const K& key, std::uint64_t hash, const Equal& equal) const
+    {
+        const table* const in = table_.load(std::memory_order_seq_cst);
+        if (in == nullptr)
+            return {nullptr, nullptr};
+        for (std::size_t i = hash & in->mask;; i = (i + 1) & in->mask) {
+            place& at = in->places[i];
+            const std::uint64_t seen = at.hash.load(std::memory_order_acquire);
+            if (seen == 0)
+                return {nullptr, nullptr};
+            if (seen != hash)
+                continue;
+            const node* const entry = at.entry.load(std::memory_order_seq_cst);
+            if (entry != nullptr && equal(entry->key, key))
+                return {&at, entry};
+        }
+    }
     void retire(node& old) noexcept
     {
         old.next = open_.nodes;

@@ -263,6 +263,13 @@ public:
         return claim_as(reinterpret_cast<word>(&by), shielded);
     }
 
+    /// Whether a waiter could win it now. Out of date at once, but for what the caller knows to be ordered before.
+    bool can_be_won() const noexcept
+    {
+        const word seen = word_.load(std::memory_order_seq_cst);
+        return seen == inspected || (seen >= arming && seen <= shielded);
+    }
+
     /// Tries to win it for the cancellation of the context; fails if the park is shielded.
     claim_result claim_for_context() noexcept
     {
@@ -544,6 +551,17 @@ public:
     waiter* back() const noexcept
     {
         return last_;
+    }
+    void insert_before(waiter& following, waiter& node) noexcept
+    {
+        node.prev = following.prev;
+        node.next = &following;
+        if (following.prev != nullptr)
+            following.prev->next = &node;
+        else
+            first_.set(&node);
+        following.prev = &node;
+        node.linked = true;
     }
     void push_back(waiter& node) noexcept
     {

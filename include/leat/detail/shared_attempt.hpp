@@ -2,8 +2,9 @@
 //
 // An attempt is one run of the work. Its owner (the once, the board of keys) knows it while it flies, so that whoever
 // comes joins it. The work is a task of its own, below the root context of its scheduler with the values of the caller
-// that began it: the end of that caller's context does not reach it. (Work that is no coroutine can not be cut short,
-// so it runs within its caller's await.)
+// that began it: the end of that caller's context does not reach it, only that of the scheduler; not even that, if the
+// caller that began it is deaf itself. (Work that is no coroutine can not be cut short, so it runs within its caller's
+// await.)
 //
 //   flying ──land()──▶ landed      the outcome is there; whoever waits is woken
 //      └──the last one leaves──▶ orphaned     nobody wants it any more: the work is cancelled
@@ -26,13 +27,15 @@
 #include <leat/detail/frame_pool.hpp>
 #include <leat/detail/outcome.hpp>
 #include <leat/detail/park.hpp>
+#include <leat/result.hpp>
 #include <leat/spawn.hpp>
 #include <leat/task.hpp>
 
 #include <cstddef>
 #include <cstdint>
 #include <exception>
-#include <memory>
+#include <new>
+#include <string_view>
 #include <system_error>
 #include <type_traits>
 #include <utility>
@@ -54,6 +57,23 @@ class attempt_base {
 public:
     attempt_base(const attempt_base&) = delete;
     attempt_base& operator=(const attempt_base&) = delete;
+
+    static void* operator new(std::size_t size)
+    {
+        return allocate_frame(size);
+    }
+    static void* operator new(std::size_t size, std::align_val_t alignment)
+    {
+        return ::operator new(size, alignment);
+    }
+    static void operator delete(void* block, std::size_t size) noexcept
+    {
+        free_frame(block, size);
+    }
+    static void operator delete(void* block, std::size_t, std::align_val_t alignment) noexcept
+    {
+        ::operator delete(block, alignment);
+    }
 
     void ref() noexcept
     {
@@ -318,11 +338,17 @@ protected:
         }
         std::exchange(on_, nullptr)->unref();
     }
-    /// Its attempt has landed.
-    attempt<T>& landed() noexcept
+    /// Its attempt has landed. Throws what that has failed with.
+    attempt<T>& landed()
+    {
+        if (const std::exception_ptr why = failure_of_landed())
+            std::rethrow_exception(why);
+        return *on_;
+    }
+    std::exception_ptr failure_of_landed() noexcept
     {
         interested_ = false;
-        return *on_;
+        return on_->result.thrown();
     }
     bool waits() const noexcept
     {
@@ -336,12 +362,20 @@ private:
     spinlock alone_;  ///< the source if there is nothing to wait for
 };
 
-/// Throws what an attempt has failed with.
-template <class T>
-void require_success(const attempt<T>& of)
+/// What as_result() gives of an operation that waits for an attempt.
+template <class Op>
+auto result_of_attempt(Op& op)
 {
-    if (!of.result.has_value())
-        std::rethrow_exception(of.result.thrown());
+    using value_type = typename Op::value_type;
+    const std::exception_ptr why = op.failure();
+    if (why)
+        return result<value_type>{why};
+    if constexpr (std::is_void_v<value_type>)
+        return result<value_type>{};
+    else if constexpr (std::is_reference_v<value_type>)
+        return result<value_type>{op.value()};
+    else
+        return result<value_type>{std::in_place, op.value()};
 }
 
 }  // namespace leat::detail

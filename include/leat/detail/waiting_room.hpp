@@ -15,19 +15,45 @@
 // the flag set without the lock. The destructor waits for no more than the batch that is under way: it runs after the
 // last wait has returned, when there is nobody left to wake.
 // (The road not taken is a count of references, as channels have: an allocation for each object.)
+// That an object goes while tasks wait for it is an error, which those tasks are thrown: they are won, so they do not
+// touch it any more.
 #pragma once
 
 #include <leat/detail/park.hpp>
 #include <leat/detail/spinlock.hpp>
 
+#include <concepts>
+#include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <system_error>
+#include <utility>
 
 namespace leat::detail {
+
+[[noreturn]] void throw_deserted();
+[[noreturn]] void throw_bad_count();
+
+/// A number of things to come. Throws usage_error if it is negative, or absurd.
+template <std::integral N>
+std::ptrdiff_t count_of(N n)
+{
+    if (std::cmp_less(n, 0) || std::cmp_greater(n, std::numeric_limits<std::ptrdiff_t>::max()))
+        throw_bad_count();
+    return static_cast<std::ptrdiff_t>(n);
+}
 
 class room_waiter : public waiter {
 public:
     std::uint64_t round = 0;
+    bool deserted = false;  ///< what it waits for has been destroyed
+
+    /// After the wait.
+    void require_source() const
+    {
+        if (deserted)
+            throw_deserted();
+    }
 
 protected:
     ~room_waiter() = default;
@@ -48,14 +74,18 @@ public:
     {
         admit(node, round_);
     }
-    /// The same for a round that is open or the next, which is then behind.
+    /// The same for a round that has not been closed.
     void admit(room_waiter& node, std::uint64_t round) noexcept
     {
         node.round = round;
-        if (!waiters_.empty() && static_cast<room_waiter*>(waiters_.back())->round > round)
-            waiters_.push_front(node);
-        else
+        if (waiters_.empty() || round_of(waiters_.back()) <= round) {
             waiters_.push_back(node);
+            return;
+        }
+        waiter* later = waiters_.front();
+        while (round_of(later) <= round)
+            later = later->next;
+        waiters_.insert_before(*later, node);
     }
     void dismiss(room_waiter& node) noexcept
     {
@@ -71,6 +101,19 @@ public:
     {
         return waiters_.win_front(wakes) != nullptr;
     }
+    /// Drops those who have been won by others already, and calls gone(waiter) for each.
+    template <class Gone>
+    void drop_lost(Gone gone) noexcept
+    {
+        for (waiter* each = waiters_.front(); each != nullptr;) {
+            waiter* const following = each->next;
+            if (!each->root->can_be_won()) {
+                waiters_.remove(*each);
+                gone(static_cast<room_waiter&>(*each));
+            }
+            each = following;
+        }
+    }
     /// Whoever is going to come back although nobody waits for it keeps the object until it has.
     void stay() noexcept
     {
@@ -85,7 +128,12 @@ public:
     void let_all_go() noexcept;
 
 private:
-    waiter_list waiters_;
+    static std::uint64_t round_of(const waiter* of) noexcept
+    {
+        return static_cast<const room_waiter*>(of)->round;
+    }
+
+    waiter_list waiters_;  ///< in the order of their rounds
     std::uint64_t round_ = 0;
     std::uint32_t wakers_ = 0;
 };
@@ -137,8 +185,9 @@ public:
     {
         return {};
     }
-    void value() const noexcept
+    void value() const
     {
+        require_source();
     }
 
 private:

@@ -1,14 +1,15 @@
 // Phases of a barrier.
 //
 // Under the lock: `arrived_` participants of `expected_` have arrived in the phase that is open. The last arrival
-// closes it: from that moment on the phase is complete, and `completing_` says that its completion function has not
-// returned yet. That is called without the lock, by whoever was the last to arrive, and then the waiters of the
-// phase are let go. Arrivals that come meanwhile belong to the next phase; should they complete it (which takes calls
-// of arrive() that nobody waits for), whoever calls the completion function calls it once more.
+// closes it: from that moment on the phase is complete, and counted in `closed_` until its completion function has
+// returned. That is called without the lock, by whoever was the last to arrive, and then the waiters of the phase are
+// let go. Arrivals that come meanwhile belong to the next phase; should they complete it (which takes calls of arrive()
+// that nobody waits for), whoever calls the completion function calls it once more.
 //
 // A waiter arrives when it is linked, and its arrival is taken back when it is unlinked although its phase is still
-// open. If the phase has been completed in the moment between the end of its context and the unlinking, the arrival
-// has served its purpose, and the wait is complete (ending()).
+// open; or earlier, by the last to arrive, who looks for waiters that have been won by others. If a waiter is won by
+// another after it has been looked at, its arrival stands: it had come before. The wait then is complete, although its
+// context has ended (ending()).
 // (The road not taken is to win all waiters before the phase counts as complete: if one of them turns out to be lost to
 // its context, the others have been won already, and can neither go on nor be cancelled any more.)
 #pragma once
@@ -30,8 +31,8 @@ namespace leat {
 /// Lets a fixed number of participants go on only when all have arrived; again and again, phase by phase.
 ///
 /// Threads  any, concurrently; also threads of no runtime, through arrive() and the blocking_ forms.
-/// Life     may be destroyed as soon as the last wait on it has returned; while a task waits, that ends the program
-///          with a message.
+/// Life     may be destroyed as soon as the last wait on it has returned; while a task waits for it, that is an error,
+///          and the wait throws usage_error.
 class barrier {
 public:
     /// Names the phase in which somebody has arrived.
@@ -48,12 +49,15 @@ public:
         std::uint64_t phase_;
     };
 
-    /// Throws usage_error if `participants` is negative.
-    explicit barrier(std::ptrdiff_t participants);
+    /// Throws usage_error if `participants` is negative, or absurd.
+    template <std::integral N>
+    explicit barrier(N participants) : expected_{detail::count_of(participants)}, next_expected_{expected_}
+    {
+    }
     /// `completed` is called at the end of each phase, when all have arrived and none has gone on, by the last to
     /// arrive. It must not throw, and must not wait.
-    template <std::invocable F>
-    barrier(std::ptrdiff_t participants, F completed) : barrier{participants}
+    template <std::integral N, std::invocable F>
+    barrier(N participants, F completed) : barrier{participants}
     {
         completed_ = [f = std::move(completed)]() mutable noexcept { static_cast<void>(f()); };
     }
@@ -66,12 +70,12 @@ public:
     ///
     /// Throws   cancelled_error, timed_out_error: the task's context ended first; usage_error: more participants than
     ///          there are.
-    /// Cancel   the arrival is taken back, as if it had not been: the others go on waiting for a participant. Only if
-    ///          the last one arrives in that very moment does the arrival stand, and the wait succeeds (as a case of
-    ///          a select that another case has won, the arrival then has had its effect all the same). Who leaves
-    ///          for good calls arrive_and_drop().
+    /// Cancel   the arrival is taken back, as if it had not been: the others go on waiting for a participant. If the
+    ///          last one arrives in that very moment the arrival may stand, and the wait then succeeds (as a case of
+    ///          a select that another case has won, the arrival has had its effect all the same). Who leaves for
+    ///          good calls arrive_and_drop().
     /// Threads  any thread, concurrently with every other member.
-    /// Cost     one short lock; no allocation.
+    /// Cost     one short lock, for the last to arrive in proportion to who waits; no allocation.
     [[nodiscard]] wait_operation arrive_and_wait() noexcept;
 
     /// Arrives, without waiting. Give the token to wait(), or forget it.
@@ -95,7 +99,10 @@ public:
     void blocking_wait(const arrival_token& since);
 
 private:
-    /// Whether the caller has to complete() the phase. With the lock.
+    /// Whether n more complete the phase. With the lock, as all these.
+    bool are_last(std::ptrdiff_t n) noexcept;
+    /// Closes the phase; whether the caller has to complete() it.
+    bool close_phase() noexcept;
     bool arrive_locked(std::ptrdiff_t n) noexcept;
     bool too_many(std::ptrdiff_t n) const noexcept
     {
@@ -105,7 +112,7 @@ private:
     /// The phase in which one arrives now.
     std::uint64_t open_phase() const noexcept
     {
-        return room_.round() + (completing_ ? 1 : 0);
+        return room_.round() + closed_;
     }
     void complete() noexcept;
 
@@ -113,8 +120,7 @@ private:
     std::ptrdiff_t expected_;
     std::ptrdiff_t next_expected_;
     std::ptrdiff_t arrived_ = 0;
-    bool completing_ = false;
-    bool once_more_ = false;  ///< the next phase is complete as well
+    std::uint32_t closed_ = 0;
     detail::callback<void()> completed_;
 };
 
@@ -161,6 +167,7 @@ public:
     }
     void value()
     {
+        require_source();
         if (refused_)
             refuse_arrival();
         if (std::exchange(is_last_, false))
@@ -168,6 +175,8 @@ public:
     }
 
 private:
+    friend class barrier;
+
     barrier* of_;
     std::uint64_t phase_;
     bool arrives_;

@@ -6,12 +6,14 @@
 #include <leat/detail/operation.hpp>
 #include <leat/detail/shared_attempt.hpp>
 #include <leat/detail/thread_slots.hpp>
+#include <leat/result.hpp>
 #include <leat/task.hpp>
 
 #include <array>
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
+#include <exception>
 #include <memory>
 #include <optional>
 #include <type_traits>
@@ -337,9 +339,15 @@ public:
     {
         if (found_)
             return std::move(*found_);
-        attempt<V>& flight = this->landed();
-        require_success(flight);
-        return flight.result.peek();
+        return this->landed().result.peek();
+    }
+    result<V> take_result()
+    {
+        return result_of_attempt(*this);
+    }
+    std::exception_ptr failure() noexcept
+    {
+        return found_ ? nullptr : this->failure_of_landed();
     }
 
 private:

@@ -14,7 +14,7 @@ namespace leat {
 ///
 /// Threads  any, concurrently; also threads of no runtime, through set() and blocking_wait().
 /// Life     may be destroyed as soon as the last wait on it has returned, even if the set() that let it return has
-///          not; while a task waits, that ends the program with a message.
+///          not; while a task waits for it, that is an error, and the wait throws usage_error.
 class event {
 public:
     enum mode : unsigned char { manual_reset, auto_reset };

@@ -5,6 +5,7 @@
 #include <leat/detail/operation.hpp>
 #include <leat/detail/waiting_room.hpp>
 
+#include <concepts>
 #include <cstddef>
 
 namespace leat {
@@ -13,11 +14,14 @@ namespace leat {
 ///
 /// Threads  any, concurrently; also threads of no runtime, through count_down() and blocking_wait().
 /// Life     may be destroyed as soon as the last wait on it has returned, even if the count_down() that let it return
-///          has not; while a task waits, that ends the program with a message.
+///          has not; while a task waits for it, that is an error, and the wait throws usage_error.
 class latch {
 public:
-    /// Throws usage_error if `expected` is negative.
-    explicit latch(std::ptrdiff_t expected);
+    /// Throws usage_error if `expected` is negative, or absurd.
+    template <std::integral N>
+    explicit latch(N expected) : expected_{detail::count_of(expected)}
+    {
+    }
     latch(const latch&) = delete;
     latch& operator=(const latch&) = delete;
 

@@ -3,9 +3,11 @@
 #include <leat/detail/atomic.hpp>
 #include <leat/detail/operation.hpp>
 #include <leat/detail/shared_attempt.hpp>
+#include <leat/result.hpp>
 #include <leat/task.hpp>
 
 #include <concepts>
+#include <exception>
 #include <memory>
 #include <optional>
 #include <type_traits>
@@ -108,12 +110,16 @@ public:
     }
     value_type value()
     {
-        attempt<T>* done = of_.done();
-        if (done == nullptr) {
-            done = &this->landed();
-            require_success(*done);
-        }
-        return done->result.peek();
+        attempt<T>* const done = of_.done();
+        return (done != nullptr ? *done : this->landed()).result.peek();
+    }
+    result<value_type> take_result()
+    {
+        return result_of_attempt(*this);
+    }
+    std::exception_ptr failure() noexcept
+    {
+        return of_.done() != nullptr ? nullptr : this->failure_of_landed();
     }
 
 private:
@@ -208,7 +214,7 @@ public:
     ///
     /// Throws   what `f` throws; cancelled_error, timed_out_error: the task's context ended first; std::bad_alloc.
     /// Cancel   safe: the others' attempt goes on. When nobody waits for it any more it is cancelled, and the next call
-    ///          begins anew.
+    ///          begins anew. As a case of a select it begins even if another case is ready.
     /// Life     a coroutine may go on after the caller has been cancelled, so `f` must refer to nothing that goes with
     ///          the caller. An lvalue is copied when it is needed: await it in the same expression.
     /// Cost     one load if it has been done.

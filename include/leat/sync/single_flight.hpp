@@ -4,9 +4,11 @@
 #include <leat/detail/keyed_attempts.hpp>
 #include <leat/detail/operation.hpp>
 #include <leat/detail/shared_attempt.hpp>
+#include <leat/result.hpp>
 
 #include <concepts>
 #include <cstddef>
+#include <exception>
 #include <type_traits>
 #include <utility>
 
@@ -67,13 +69,20 @@ public:
     value_type value()
     {
         attempt<V>& flight = this->landed();
-        require_success(flight);
         if constexpr (std::is_void_v<V>)
             return value_type{flight.shared()};
         else if (flight.shared())
             return value_type{flight.result.peek(), true};
         else
             return value_type{flight.result.take(), false};
+    }
+    result<value_type> take_result()
+    {
+        return result_of_attempt(*this);
+    }
+    std::exception_ptr failure() noexcept
+    {
+        return this->failure_of_landed();
     }
 
 private:
@@ -113,7 +122,8 @@ public:
     /// Throws   what `f` throws, which is given to all who share it; cancelled_error, timed_out_error: the task's context
     ///          ended first; std::bad_alloc.
     /// Cancel   safe: the caller leaves, and the work goes on for the others. When nobody waits for it any more it is
-    ///          cancelled, and the next call begins anew.
+    ///          cancelled, and the next call begins anew. As a case of a select it begins even if another case is
+    ///          ready.
     /// Life     the work may go on after the caller has been cancelled, so `f` must refer to nothing that goes with the
     ///          caller.
     template <class F>

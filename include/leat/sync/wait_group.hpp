@@ -66,7 +66,7 @@ private:
 ///
 /// Threads  any, concurrently; also threads of no runtime, through add(), done() and blocking_wait().
 /// Life     may be destroyed as soon as the last wait on it has returned, even if the done() that let it return has
-///          not; while a task waits, that ends the program with a message.
+///          not; while a task waits for it, that is an error, and the wait throws usage_error.
 class wait_group {
 public:
     wait_group() noexcept = default;
