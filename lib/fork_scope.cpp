@@ -7,24 +7,6 @@
 
 namespace leat::detail {
 
-void forked_root::begin(fork_scope& scope, task_root& owner, std::uint32_t index,
-                        std::coroutine_handle<> frame) noexcept
-{
-    turn* const by = owner.now;
-    scope_ = &scope;
-    index_ = index;
-    sched_ = by->sched;
-    stop_ = &never_stopped();
-    id_ = by->sched->new_id(by, owner.id());
-    current = frame;
-    promise_base& promise = promise_base::of(frame);
-    promise.root = this;
-#if LEAT_REGISTRY
-    place_ = promise.where;
-#endif
-    by->sched->task_created(by);
-}
-
 void forked_root::own_context()
 {
     settle();
@@ -65,12 +47,17 @@ void fork_scope::launch(std::coroutine_handle<> frame) noexcept
     by->left = true;
     owner_.waits_for("group's end");
     owner_.prepare_shielded_park();
-    task_root* child = forked_;
     state_.store(added_, std::memory_order_relaxed);
+    const std::uint32_t count = added_ / one;
+    auto* child = static_cast<forked_root*>(forked_);
+    std::uint64_t id = where.tasks_forked(by, count) + (count - 1) * by->id_step;
     while (task_root* const before = child->queued) {
+        child->id_ = id;
+        id -= by->id_step;
         where.fork(*child, by);
-        child = before;
+        child = static_cast<forked_root*>(before);
     }
+    child->id_ = id;
     where.go_on(*child, by);
 }
 

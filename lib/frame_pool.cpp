@@ -19,7 +19,7 @@
 //
 //     thread cache ◀──magazines──▶ centre (per class) ◀──spans──▶ regions ◀──mmap──▶ system
 //
-//   class     Blocks come in sizes of 32, 64, … 2048 bytes; larger ones are operator new's, only counted.
+//   class     Blocks come in sizes of 16, 32, … 2048 bytes; larger ones are operator new's, only counted.
 //   block     While allocated it is the caller's, every byte. While free its first words link it to the next.
 //   magazine  A chain of exactly magazine_blocks(class) free blocks: what moves between threads at a time, in
 //             O(1). A thread holds up to two of each class: one in `lists`, in use, and one in `spares`, full
@@ -97,8 +97,8 @@ namespace {
 
 // ---- Sizes -------------------------------------------------------------------------------------
 
-constexpr std::size_t spacing = 32;
-constexpr std::size_t class_count = 64;
+constexpr std::size_t spacing = 16;
+constexpr std::size_t class_count = 128;
 constexpr std::size_t largest_block = spacing * class_count;
 
 /// Magazines the centre keeps of a class: one for so many out, at most so many.

@@ -3,6 +3,7 @@
 
 #include <leat/detail/callback.hpp>
 #include <leat/detail/context_node.hpp>
+#include <leat/detail/fork_scope.hpp>
 #include <leat/detail/timers.hpp>
 
 #include "blocking_pool.hpp"
@@ -63,8 +64,9 @@ private:
     asio::execution_context* context_;
 };
 
-using guest_timer = asio::basic_waitable_timer<std::chrono::steady_clock,
-                                               asio::wait_traits<std::chrono::steady_clock>, in_place_executor>;
+using guest_timer =
+    asio::basic_waitable_timer<std::chrono::steady_clock, asio::wait_traits<std::chrono::steady_clock>,
+                               in_place_executor>;
 
 }  // namespace
 
@@ -74,7 +76,8 @@ public:
 
     explicit guest_service(asio::execution_context& of)
         : service{of}, root_{cancel_node::make(nullptr)}, unstoppable_{cancel_node::make(nullptr)},
-          blocking_{guest_blocking_threads}, base_{*this}, shard_{timer_shard::make(base_, guest_tick_shift, base_.now())}
+          blocking_{guest_blocking_threads}, base_{*this},
+          shard_{timer_shard::make(base_, guest_tick_shift, base_.now())}
     {
     }
     ~guest_service() override
@@ -109,14 +112,15 @@ public:
         const std::lock_guard hold{mutex_};
         return on_unhandled_;
     }
-    std::uint64_t new_id(std::uint64_t above) noexcept
+    /// The first of so many in a row.
+    std::uint64_t new_ids(std::uint64_t above, std::uint32_t count) noexcept
     {
         std::uint64_t last = ids_.load(std::memory_order_relaxed);
-        std::uint64_t next = 0;
+        std::uint64_t first = 0;
         do
-            next = std::max(last, above) + 1;
-        while (!ids_.compare_exchange_weak(last, next, std::memory_order_relaxed));
-        return next;
+            first = std::max(last, above) + 1;
+        while (!ids_.compare_exchange_weak(last, first + count - 1, std::memory_order_relaxed));
+        return first;
     }
     bool over() const noexcept
     {
@@ -167,8 +171,8 @@ private:
     atomic<bool> over_{false};
 
     std::mutex timer_mutex_;
-    std::optional<guest_timer> timer_;                       ///< under timer_mutex_
-    std::uint64_t setting_ = 0;                              ///< under timer_mutex_
+    std::optional<guest_timer> timer_;                    ///< under timer_mutex_
+    std::uint64_t setting_ = 0;                           ///< under timer_mutex_
     atomic<std::int64_t> armed_for_{timer_wheel::never};  ///< written under timer_mutex_
 };
 
@@ -180,7 +184,8 @@ guest_scheduler* guest_service::look_up(const void* kind, const void* executor) 
         if (each->host_->is(kind, executor))
             return each;
     int left = remembered;
-    for (guest_scheduler* each = others_.front(); each != nullptr && left != 0; each = others_.after(*each), --left)
+    for (guest_scheduler* each = others_.front(); each != nullptr && left != 0;
+         each = others_.after(*each), --left)
         if (each->host_->is(kind, executor)) {
             others_.remove(*each);
             others_.push_front(*each);
@@ -317,8 +322,10 @@ void guest_service::collect(std::vector<task_root*>& left)
 {
     for (const auto& each : all_) {
         const std::lock_guard hold{each->lock_};
-        for (; each->first_ != nullptr; each->first_ = each->first_->queued)
+        for (; each->first_ != nullptr; each->first_ = each->first_->queued) {
             left.push_back(each->first_);
+            add_unknown_owners(*each->first_, left);
+        }
         each->last_ = nullptr;
     }
     claim_parked_tasks(left, [this](scheduler& of) {
@@ -566,7 +573,13 @@ std::uint64_t guest_scheduler::new_id(turn* by, std::uint64_t above) noexcept
 {
     if (by != nullptr && by->root != nullptr)
         above = std::max(above, by->root->id());
-    return service_.new_id(above);
+    return service_.new_ids(above, 1);
+}
+
+std::uint64_t guest_scheduler::tasks_forked(turn* by, std::uint32_t count) noexcept
+{
+    add(one_task * count);
+    return service_.new_ids(by->root->id(), count);
 }
 
 bool guest_scheduler::refuses_tasks() const noexcept

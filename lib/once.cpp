@@ -6,7 +6,8 @@ namespace leat::detail {
 
 void throw_no_factory()
 {
-    throw usage_error{"leat: once_value::get() without a function, of a once_value that was made without one"};
+    throw usage_error{
+        "leat: once_value::get() without a function, of a once_value that was made without one"};
 }
 
 }  // namespace leat::detail

@@ -299,20 +299,33 @@ void pool::timer_armed(timer_shard&, std::int64_t, turn* by) noexcept
         wake_all();
 }
 
+/// The first of a sequence, of which `last` is one, that is not below `lower`.
+std::uint64_t pool::id_beyond(std::uint64_t last, std::uint64_t lower) const noexcept
+{
+    return lower > last ? last + (lower - last + id_step_ - 1) / id_step_ * id_step_ : last;
+}
+
+/// By a task that runs on a worker.
+std::uint64_t pool::tasks_forked(turn* by, std::uint32_t count) noexcept
+{
+    std::atomic<std::uint64_t>& created = worker::of(*by).created_;
+    created.store(created.load(std::memory_order_relaxed) + count, std::memory_order_relaxed);
+    const std::uint64_t before = id_beyond(by->next_id, by->root->id());
+    by->next_id = before + count * id_step_;
+    return before + id_step_;
+}
+
 std::uint64_t pool::new_id(turn* by, std::uint64_t above) noexcept
 {
-    const auto beyond = [&](std::uint64_t last, std::uint64_t lower) {
-        return lower > last ? last + (lower - last + id_step_ - 1) / id_step_ * id_step_ : last;
-    };
     if (worker_of(by) != nullptr) {
         if (by->root != nullptr)
             above = std::max(above, by->root->id());
-        return by->next_id = beyond(by->next_id, above) + id_step_;
+        return by->next_id = id_beyond(by->next_id, above) + id_step_;
     }
     std::uint64_t next = ids_outside_.load(std::memory_order_relaxed);
     std::uint64_t id = 0;
     do
-        id = beyond(next, above + 1);
+        id = id_beyond(next, above + 1);
     while (!ids_outside_.compare_exchange_weak(next, id + id_step_, std::memory_order_relaxed));
     return id;
 }

@@ -206,6 +206,7 @@ public:
         return 0;
     }
     std::uint64_t new_id(turn* by, std::uint64_t above) noexcept override;
+    std::uint64_t tasks_forked(turn* by, std::uint32_t count) noexcept override;
     bool refuses_tasks() const noexcept override
     {
         return ending_.load(std::memory_order_seq_cst);
@@ -239,6 +240,7 @@ public:
 private:
     friend class worker;
 
+    std::uint64_t id_beyond(std::uint64_t last, std::uint64_t lower) const noexcept;
     void inject(task_root& root) noexcept;
     void notify_local() noexcept;
     void notify_remote() noexcept;

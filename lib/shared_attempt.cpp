@@ -35,6 +35,7 @@ void attempt_base::cancel_work(cancel_node* work) noexcept
 
 context attempt_base::open_context(turn& here)
 {
+    here.root->settle();
     context_node& callers = here.root->context();
     context_node& above = callers.canceller() != nullptr ? here.sched->root_context() : background_node();
     above.ref();

@@ -40,9 +40,9 @@ spawn_site spawn_site::on(scheduler& sched, const spawn_options& options, locati
 joinable_root::joinable_root(const spawn_site& site)
     : task_root{*site.sched, *site.context, site.context->stop(),
                 site.sched->new_id(site.by, site.younger_than)},
-      scope_{site.scope},
       // The scheduler's own context and that of a group outlive their tasks.
-      counted_context_{!site.context_outlives && site.context != &site.sched->root_context()}
+      counted_context_{!site.context_outlives && site.context != &site.sched->root_context()},
+      scope_{site.scope}
 {
 #if LEAT_REGISTRY
     place_ = site.place;

@@ -74,7 +74,8 @@ thread_slot* take_slot() noexcept
 // A slot that is new was not there when the reader that has it began: it is of after the look at the list.
 bool all_pinned_since(std::uint64_t time) noexcept
 {
-    for (const thread_slot* each = all_slots.load(std::memory_order_seq_cst); each != nullptr; each = each->next) {
+    for (const thread_slot* each = all_slots.load(std::memory_order_seq_cst); each != nullptr;
+         each = each->next) {
         const std::uint64_t pinned = each->pin.load(std::memory_order_seq_cst);
         if (pinned != 0 && pinned < time)
             return false;

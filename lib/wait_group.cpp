@@ -12,7 +12,8 @@ std::int64_t sum(std::int64_t count, std::int64_t n)
     if (n > std::numeric_limits<std::int64_t>::max() - count)
         throw usage_error{"leat: the count of a wait_group is absurd"};
     if (n < -count)
-        throw usage_error{"leat: the count of a wait_group would be negative: more calls of done() than were added"};
+        throw usage_error{
+            "leat: the count of a wait_group would be negative: more calls of done() than were added"};
     return count + n;
 }
 

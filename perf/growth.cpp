@@ -75,6 +75,53 @@ leat::task<> parked(perf::repetition& rep, std::int64_t items)
     rep.expect(received, times);
 }
 
+leat::task<> count_under(leat::mutex& mutex, perf::arrivals& arrived, std::int64_t& left, std::int64_t& count)
+{
+    arrived.fetch_add(1, std::memory_order_relaxed);
+    for (bool more = true; more;) {
+        const auto held = co_await mutex.lock();
+        more = left > 0;
+        left -= more;
+        count += more;
+        // Whoever is next has come by then, so that each lock is handed on to one that waits.
+        if (more)
+            co_await leat::this_task::yield();
+    }
+}
+
+// So many tasks wait for one mutex, are served in turn, and wait again.
+leat::task<> waiters(perf::repetition& rep, std::int64_t items)
+{
+    const std::int64_t times = rep.amount(1'000'000);
+    leat::mutex mutex;
+    perf::arrivals arrived{0};
+    std::int64_t left = times;
+    std::int64_t count = 0;
+    const memory used;
+    auto held = co_await mutex.lock();
+    co_await leat::with_group([&](leat::task_group& group) -> leat::task<> {
+        for (std::int64_t i = 0; i < items; ++i)
+            co_await group.spawn(count_under(mutex, arrived, left, count));
+        co_await perf::all_parked(arrived, items);
+        used.note(rep, items);
+        rep.start();
+        held.unlock();
+        auto last = leat::spawn([&]() -> leat::task<> {
+            for (bool more = true; more;) {
+                {
+                    const auto mine = co_await mutex.lock();
+                    more = left > 0;
+                }
+                if (more)
+                    co_await leat::sleep_for(1ms);
+            }
+            rep.stop(times);
+        });
+        co_await last;
+    });
+    rep.expect(count, times);
+}
+
 // So many timers are armed; others are armed and stopped.
 leat::task<> timers(perf::repetition& rep, std::int64_t items)
 {
@@ -174,6 +221,7 @@ int main(int argc, char** argv)
     add(rows, "parked", "ns", 1'000'000, parked);
     add(rows, "timers", "ns", 1'000'000, timers);
     add(rows, "contexts", "ns", 1'000'000, contexts);
+    add(rows, "waiters", "ns", 1'000'000, waiters);
     add(rows, "select_range", "ns/channel", 10'000, select_range);
     return perf::program(argc, argv, rows);
 }

@@ -133,7 +133,12 @@ TEST_SUITE("embed spawn")
         std::string order;
         asio::post(io, [&] {
             leat::spawn(
-                io, [&]() -> leat::task<> { order += 'b'; co_return; }, [&](std::exception_ptr) { order += 'c'; });
+                io,
+                [&]() -> leat::task<> {
+                    order += 'b';
+                    co_return;
+                },
+                [&](std::exception_ptr) { order += 'c'; });
             order += 'a';
         });
         io.run();
@@ -144,14 +149,14 @@ TEST_SUITE("embed spawn")
     {
         asio::io_context io;
         std::string failed;
-        leat::spawn(io, fail("no such page"),
-                    [&](std::exception_ptr thrown, int value) { failed = what_of(thrown) + std::to_string(value); });
+        leat::spawn(io, fail("no such page"), [&](std::exception_ptr thrown, int value) {
+            failed = what_of(thrown) + std::to_string(value);
+        });
         io.run();
         CHECK(failed == "no such page0");
         bool ended = false;
         int plain = 0;
-        leat::spawn(
-            io, [] { return 5; }, [&](std::exception_ptr, int value) { plain = value; });
+        leat::spawn(io, [] { return 5; }, [&](std::exception_ptr, int value) { plain = value; });
         leat::spawn(
             io, []() -> leat::task<> { co_await leat::this_task::yield(); },
             [&](std::exception_ptr thrown) { ended = !thrown; });
@@ -254,7 +259,8 @@ TEST_SUITE("embed spawn")
         asio::io_context io;
         asio::io_context others;
         bool called = false;
-        leat::spawn(io, answer(1), asio::bind_executor(others, [&](std::exception_ptr, int) { called = true; }));
+        leat::spawn(io, answer(1),
+                    asio::bind_executor(others, [&](std::exception_ptr, int) { called = true; }));
         io.run();
         CHECK_FALSE(called);
         others.run();
@@ -357,13 +363,12 @@ TEST_SUITE("embed spawn")
         auto op = [&] {
             const std::string mine = "a name that is too long to be kept in place";
             const leat::context with = leat::with_value(leat::background(), 9);
-            return leat::spawn(
-                io,
-                [&]() -> leat::task<int> {
-                    name = leat::this_task::name();
-                    co_return *leat::this_task::context().value<int>();
-                },
-                asio::experimental::deferred, {.name = mine, .context = with});
+            return leat::spawn(io,
+                               [&]() -> leat::task<int> {
+                                   name = leat::this_task::name();
+                                   co_return *leat::this_task::context().value<int>();
+                               },
+                               asio::experimental::deferred, {.name = mine, .context = with});
         }();
         int value = 0;
         std::move(op)([&](std::exception_ptr, int v) { value = v; });
@@ -396,8 +401,8 @@ TEST_SUITE("embed tasks")
             co_await leat::sleep_for(2ms);
             CHECK(std::chrono::steady_clock::now() - began >= 2ms);
             leat::channel<int> never;
-            const std::size_t chosen = co_await leat::select(leat::on(never.recv(), [](auto) {}),
-                                                             leat::on(leat::after(1ms), [] {}));
+            const std::size_t chosen =
+                co_await leat::select(leat::on(never.recv(), [](auto) {}), leat::on(leat::after(1ms), [] {}));
             CHECK(chosen == 1);
             const auto late = co_await leat::as_result(leat::timeout(1ms, never.recv()));
             CHECK(late.error() == leat::errc::deadline_exceeded);
@@ -472,7 +477,8 @@ TEST_SUITE("embed tasks")
             const leat::executor mine = leat::this_task::executor();
             auto one = leat::spawn(child);
             co_await one;
-            co_await leat::with_group([&](leat::task_group& all) -> leat::task<> { co_await all.spawn(child); });
+            co_await leat::with_group(
+                [&](leat::task_group& all) -> leat::task<> { co_await all.spawn(child); });
             co_await leat::when_all(child(), child());
             CHECK(leat::this_task::executor() == mine);
         };
@@ -517,7 +523,8 @@ TEST_SUITE("embed tasks")
             },
             asio::detached);
         leat::spawn(
-            io, [&]() -> leat::task<> { co_await asio::async_write(far, asio::buffer("hello", 5), use_task); },
+            io,
+            [&]() -> leat::task<> { co_await asio::async_write(far, asio::buffer("hello", 5), use_task); },
             asio::detached);
         io.run();
         CHECK(got == "hello");
@@ -662,7 +669,9 @@ TEST_SUITE("embed threads")
             auto sender = [&, ch]() -> leat::task<> {
                 std::atomic<bool> inside{false};
                 for (int i = 0; i < count / pairs; ++i) {
-                    { const guard g{overlaps, inside}; }
+                    {
+                        const guard g{overlaps, inside};
+                    }
                     co_await ch.send(1);
                 }
                 ch.close();
@@ -670,7 +679,9 @@ TEST_SUITE("embed threads")
             auto receiver = [&, ch]() -> leat::task<> {
                 std::atomic<bool> inside{false};
                 for (bool open = true; open;) {
-                    { const guard g{overlaps, inside}; }
+                    {
+                        const guard g{overlaps, inside};
+                    }
                     const auto got = co_await ch.recv();
                     open = got.has_value();
                     received += open;
@@ -778,8 +789,8 @@ TEST_SUITE("embed cancellation")
             co_await child;
         };
         leat::spawn(io, body, asio::bind_cancellation_slot(signal.slot(), [&](std::exception_ptr thrown) {
-            outcome = what_of(thrown);
-        }));
+                        outcome = what_of(thrown);
+                    }));
         asio::post(io, [&] { asio::post(io, [&] { signal.emit(asio::cancellation_type::terminal); }); });
         io.run();
         CHECK(outcome != "nothing");
@@ -850,7 +861,8 @@ TEST_SUITE("embed cancellation")
             auto signal = std::make_shared<asio::cancellation_signal>();
             leat::spawn(elsewhere, answer(left),
                         asio::bind_cancellation_slot(
-                            signal->slot(), asio::bind_executor(strand, [&, signal, left](std::exception_ptr e, int v) {
+                            signal->slot(),
+                            asio::bind_executor(strand, [&, signal, left](std::exception_ptr e, int v) {
                                 ++(e ? cancelled : done);
                                 CHECK((e || v == left));
                                 asio::post(io, [&, left] { next(left - 1); });
@@ -875,9 +887,8 @@ TEST_SUITE("embed ends")
         {
             asio::io_context io;
             auto body = [](witness) -> leat::task<> { co_return; };
-            leat::spawn(io, body(witness{frames}), [&, w = std::make_shared<witness>(frames)](std::exception_ptr) {
-                called = true;
-            });
+            leat::spawn(io, body(witness{frames}),
+                        [&, w = std::make_shared<witness>(frames)](std::exception_ptr) { called = true; });
             leat::spawn(asio::make_strand(io), body(witness{frames}), asio::detached);
             CHECK(frames == 3);
         }
@@ -885,7 +896,8 @@ TEST_SUITE("embed ends")
         CHECK_FALSE(called);
     }
 
-    TEST_CASE("a context that is destroyed destroys the frames of its tasks, innermost first, and their children before")
+    TEST_CASE(
+        "a context that is destroyed destroys the frames of its tasks, innermost first, and their children before")
     {
         std::vector<std::string> order;
         struct noted {
@@ -961,11 +973,14 @@ TEST_SUITE("embed ends")
             });
             start([&, &c = ctx]() -> leat::task<> { co_await c.done(); });
             start([&]() -> leat::task<> {
-                static_cast<void>(
-                    co_await leat::select(leat::on(shared.recv(), [](auto) {}), leat::on(leat::after(1h), [] {})));
+                static_cast<void>(co_await leat::select(leat::on(shared.recv(), [](auto) {}),
+                                                        leat::on(leat::after(1h), [] {})));
             });
-            start([&]() -> leat::task<> { co_await leat::spawn(asio::make_strand(io), wait_for_ever(), use_task); });
-            start([&]() -> leat::task<> { co_await leat::with_context(leat::background(), wait_for_ever()); });
+            start([&]() -> leat::task<> {
+                co_await leat::spawn(asio::make_strand(io), wait_for_ever(), use_task);
+            });
+            start(
+                [&]() -> leat::task<> { co_await leat::with_context(leat::background(), wait_for_ever()); });
             io.poll();
             CHECK(frames >= 8);
         }
@@ -1032,8 +1047,7 @@ TEST_SUITE("embed ends")
                     *io,
                     [&]() -> leat::task<> {
                         const witness here{frames};
-                        while (const auto got = co_await ch.recv()) {
-                        }
+                        while (const auto got = co_await ch.recv()) {}
                     },
                     asio::detached);
             io->poll();

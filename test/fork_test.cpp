@@ -1,10 +1,13 @@
 // Tasks that are forked: unsettled until they look at their context, their owners unknown until then.
+#include <leat/asio/spawn.hpp>
 #include <leat/leat.hpp>
 
 #include "support/scale.hpp"
 
 #include <leat/detail/frame_pool.hpp>
 
+#include <asio/detached.hpp>
+#include <asio/io_context.hpp>
 #include <doctest/doctest.h>
 
 #include <atomic>
@@ -129,9 +132,7 @@ TEST_CASE("fork: cancelling the owner's handle reaches forked tasks that look la
             co_await leat::this_task::yield();
             ++shielded;
         };
-        auto under = [&]() -> task<> {
-            co_await leat::shield(1h, leat::when_all(deaf(1), deaf(2)));
-        };
+        auto under = [&]() -> task<> { co_await leat::shield(1h, leat::when_all(deaf(1), deaf(2))); };
         auto second = leat::spawn(under);
         co_await leat::this_task::yield();
         second.cancel();
@@ -282,6 +283,39 @@ TEST_CASE("fork: a runtime that ends in the middle of a tree leaves nothing behi
         pool.spawn(grow(40, grow)).detach();
         std::this_thread::sleep_for(std::chrono::microseconds{20 * round});
         pool.stop();
+        CHECK(frames == 0);
+    }
+}
+
+TEST_CASE("fork: an io_context that goes in the middle of a tree leaves nothing behind")
+{
+    int frames = 0;
+    struct counts {
+        int& of;
+        explicit counts(int& n) : of{n}
+        {
+            ++of;
+        }
+        counts(const counts&) = delete;
+        ~counts()
+        {
+            --of;
+        }
+    };
+    auto grow = [&](int depth, auto& self) -> task<int> {
+        const counts here{frames};
+        if (depth == 0)
+            co_return 1;
+        const auto [a, b] = co_await leat::when_all(self(depth - 1, self), self(depth - 1, self));
+        co_return a + b;
+    };
+    for (int drains = 0; drains < 20; ++drains) {
+        {
+            asio::io_context io;
+            leat::spawn(io.get_executor(), grow(40, grow), asio::detached);
+            for (int i = 0; i < drains; ++i)
+                io.poll_one();
+        }
         CHECK(frames == 0);
     }
 }

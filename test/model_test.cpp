@@ -676,7 +676,8 @@ MODEL_TEST("fork: a child ends while another settles, is cancelled, and a report
             pool.add_worker(run);
             pool.add_worker(run);
             run.thread([&, &stop = cancel] {
-                cancel_node::for_each_task([](task_root& root) { static_cast<void>(chain_reader::read(root)); });
+                cancel_node::for_each_task(
+                    [](task_root& root) { static_cast<void>(chain_reader::read(root)); });
                 stop();
             });
             run.run();
@@ -687,7 +688,8 @@ MODEL_TEST("fork: a child ends while another settles, is cancelled, and a report
     }));
 }
 
-MODEL_TEST("fork: two children settle at the same time, below an owner without a context, and a handle cancels them")
+MODEL_TEST(
+    "fork: two children settle at the same time, below an owner without a context, and a handle cancels them")
 {
     explorer e{{.preemptions = fewest_preemptions}};
     e.swap_local = swap_turn;
@@ -697,9 +699,9 @@ MODEL_TEST("fork: two children settle at the same time, below an owner without a
         bool inner = false, outer = false;
         end first = end::none, second = end::none;
         {
-            leat::join_handle<> handle =
-                pool.spawn(forks(forks(receive(ch, first), receive(ch, second), inner), ends_at_once(), outer),
-                           leat::background());
+            leat::join_handle<> handle = pool.spawn(
+                forks(forks(receive(ch, first), receive(ch, second), inner), ends_at_once(), outer),
+                leat::background());
             pool.add_worker(run);
             pool.add_worker(run);
             run.thread([&handle] { handle.cancel(); });

@@ -20,8 +20,8 @@ enum class errc {
     failed,             ///< an exception that carries no code of its own
     abandoned,          ///< a task was destroyed by the end of its runtime before it had a result
     exceeds_capacity,   ///< more permits than the semaphore has (std::errc::invalid_argument)
-    upgrade_refused,    ///< another reader waits to become the writer (std::errc::resource_deadlock_would_occur)
-    broken_promise,     ///< a oneshot_promise was destroyed without having given a value (std::errc::broken_pipe)
+    upgrade_refused,  ///< another reader waits to become the writer (std::errc::resource_deadlock_would_occur)
+    broken_promise,  ///< a oneshot_promise was destroyed without having given a value (std::errc::broken_pipe)
 };
 
 /// The category of leat's error codes; its name is "leat".

@@ -446,6 +446,8 @@ task<select_result<storable_t<Ts>...>> run_any(task<Ts>... tasks)
 template <class T, class Range>
 std::vector<task<T>> gather(Range&& each_of)
 {
+    if constexpr (std::is_same_v<Range, std::vector<task<T>>>)
+        return std::move(each_of);
     std::vector<task<T>> tasks;
     tasks.reserve(size_hint(each_of));
     for (auto&& each : each_of)
@@ -458,7 +460,7 @@ task<std::conditional_t<std::is_void_v<T>, void, std::vector<storable_t<T>>>> ru
     std::vector<task<T>> tasks)
 {
     task_root& root = *co_await get_root{};
-    std::vector<forked_task<T>> children(tasks.size());
+    forked_tasks<T> children{tasks.size()};
     fork_scope scope{root, scope_policy::fail_fast};
     for (std::size_t i = 0; i < tasks.size(); ++i)
         scope.add(children[i], tasks[i], i);
@@ -478,7 +480,7 @@ template <class T>
 task<std::vector<result<T>>> run_settled_of(std::vector<task<T>> tasks)
 {
     task_root& root = *co_await get_root{};
-    std::vector<forked_task<T>> children(tasks.size());
+    forked_tasks<T> children{tasks.size()};
     fork_scope scope{root, scope_policy::collect_all};
     for (std::size_t i = 0; i < tasks.size(); ++i)
         scope.add(children[i], tasks[i], i);
@@ -506,7 +508,7 @@ task<when_any_result<T>> run_any_of(std::vector<task<T>> tasks)
     if (tasks.empty())
         throw usage_error{"leat: when_any of nothing would never end"};
     task_root& root = *co_await get_root{};
-    std::vector<forked_task<T>> children(tasks.size());
+    forked_tasks<T> children{tasks.size()};
     fork_scope scope{root, scope_policy::race};
     for (std::size_t i = 0; i < tasks.size(); ++i)
         scope.add(children[i], tasks[i], i);
@@ -540,7 +542,7 @@ template <detail::range Range>
 [[nodiscard]] auto when_all(Range&& tasks)
 {
     using value = detail::side_value<detail::range_value<Range>>;
-    return detail::run_all_of<value>(detail::gather<value>(tasks));
+    return detail::run_all_of<value>(detail::gather<value>(std::forward<Range>(tasks)));
 }
 
 /// Runs tasks side by side; the first to end, by a value or by throwing, cancels the others. Returns, or
@@ -564,7 +566,7 @@ template <detail::range Range>
 [[nodiscard]] auto when_any(Range&& tasks)
 {
     using value = detail::side_value<detail::range_value<Range>>;
-    return detail::run_any_of<value>(detail::gather<value>(tasks));
+    return detail::run_any_of<value>(detail::gather<value>(std::forward<Range>(tasks)));
 }
 
 /// Runs tasks side by side and gives what became of each, as a tuple of result<T>. No failure cancels the
@@ -582,7 +584,7 @@ template <detail::range Range>
 [[nodiscard]] auto when_all_settled(Range&& tasks)
 {
     using value = detail::side_value<detail::range_value<Range>>;
-    return detail::run_settled_of<value>(detail::gather<value>(tasks));
+    return detail::run_settled_of<value>(detail::gather<value>(std::forward<Range>(tasks)));
 }
 
 }  // namespace leat

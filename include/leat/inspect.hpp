@@ -26,9 +26,9 @@ public:
     frame_info spawned_at;
     /// "receive", "sleep", "select"...; of a lock its name and who has it; empty if the task is not parked.
     std::string waits_for;
-    std::uint64_t held_by = 0;      ///< the task that has the lock that this one waits for; 0 if there is none
-    bool parked = false;            ///< also in a blocking() call
-    bool running = false;           ///< on a worker, while its turn was looked at
+    std::uint64_t held_by = 0;  ///< the task that has the lock that this one waits for; 0 if there is none
+    bool parked = false;        ///< also in a blocking() call
+    bool running = false;       ///< on a worker, while its turn was looked at
     std::vector<frame_info> chain;  ///< innermost first; empty if it is not parked
 };
 

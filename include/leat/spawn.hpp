@@ -117,9 +117,22 @@ public:
 
     void own_context() override;
 
+    // Small things first: they share a word with the last of the base.
     spinlock join_lock;
-    waiter_list joiners;      ///< under join_lock
+
+protected:
+    /// Whether somebody has been given the failure.
+    bool observed_ = false;
+
+private:
+    bool counted_context_;
+    atomic<bool> done_{false};
+    atomic<std::uint8_t> holders_{1};
+
+public:
+    bool taken = false;       ///< the result has been given to a joiner
     std::uint32_t index = 0;  ///< its place among the children of its scope
+    waiter_list joiners;      ///< under join_lock
 
 protected:
     friend void discard_root(joinable_root& root) noexcept;
@@ -133,8 +146,6 @@ protected:
     {
     }
     virtual std::exception_ptr failure() const noexcept = 0;
-    /// Whether somebody has been given the failure.
-    bool observed_ = false;
 
 private:
     void finished(turn& here) noexcept final;
@@ -144,9 +155,6 @@ private:
 
     join_scope_base* scope_;
     cancel_node* own_ = nullptr;
-    bool counted_context_;
-    atomic<bool> done_{false};
-    atomic<std::uint8_t> holders_{1};
 };
 
 template <class T>
@@ -156,7 +164,6 @@ public:
     using joinable_root::joinable_root;
 
     outcome<T> result;
-    bool taken = false;  ///< the result has been given to a joiner
 
     void observe() noexcept
     {

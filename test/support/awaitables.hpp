@@ -1612,7 +1612,6 @@ inline std::vector<awaitable_entry> awaitables()
         {"shield, cleaning up", happens::once, create_case<shielded_cleanup>},
         {"rate_limiter::wait", happens::by_itself, create_case<limiter_wait>},
         {"as_result(rate_limiter::wait)", happens::by_itself, create_case<limiter_wait_result>},
-
         {"mutex::lock", happens::for_good, create_case<mutex_lock>},
         {"as_result(mutex::lock)", happens::for_good, create_case<mutex_lock_result>},
         {"select, mutex::lock", happens::for_good, create_case<select_lock>},

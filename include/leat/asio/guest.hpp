@@ -176,6 +176,7 @@ public:
         return 0;
     }
     std::uint64_t new_id(turn* by, std::uint64_t above) noexcept override;
+    std::uint64_t tasks_forked(turn* by, std::uint32_t count) noexcept override;
     bool refuses_tasks() const noexcept override;
     guest_scheduler* guest() noexcept override
     {

@@ -227,7 +227,7 @@ private:
 
     void child_ended(joinable_root& child, std::exception_ptr thrown, bool, turn* by) noexcept override
     {
-        outcome<T>& left = *static_cast<joinable<T>&>(child).into;
+        outcome<T>& left = static_cast<joinable<T>&>(child).result;
         if (left.empty()) {
             abandon();
             return;
@@ -311,11 +311,13 @@ using hosted_value_t = typename hosted_value<std::decay_t<W>>::type;
 
 template <class T>
 struct hosted_signature {
-    static_assert(!std::is_reference_v<T>,
-                  "leat: a handler can not be given a reference when there is none: let the task return a pointer");
-    static_assert(std::is_default_constructible_v<T>,
-                  "leat: when the task fails the handler is given a value all the same, as by co_spawn: a default "
-                  "constructed one, which this type does not have; return a std::optional of it");
+    static_assert(
+        !std::is_reference_v<T>,
+        "leat: a handler can not be given a reference when there is none: let the task return a pointer");
+    static_assert(
+        std::is_default_constructible_v<T>,
+        "leat: when the task fails the handler is given a value all the same, as by co_spawn: a default "
+        "constructed one, which this type does not have; return a std::optional of it");
     using type = void(std::exception_ptr, T);
 };
 template <>
@@ -427,7 +429,8 @@ auto spawn(const E& executor, W&& what, Token&& token, const spawn_options& opti
 {
     using signature = typename detail::hosted_signature<detail::hosted_value_t<W>>::type;
     return asio::async_initiate<Token, signature>(
-        detail::initiate_hosted<E>{executor, detail::kept_options{options, place}}, token, std::forward<W>(what));
+        detail::initiate_hosted<E>{executor, detail::kept_options{options, place}}, token,
+        std::forward<W>(what));
 }
 /// The same for the executor of an execution context.
 template <class C, class W, class Token>
@@ -435,7 +438,8 @@ template <class C, class W, class Token>
 auto spawn(C& context, W&& what, Token&& token, const spawn_options& options = {},
            detail::location place = detail::location::current())
 {
-    return leat::spawn(context.get_executor(), std::forward<W>(what), std::forward<Token>(token), options, place);
+    return leat::spawn(context.get_executor(), std::forward<W>(what), std::forward<Token>(token), options,
+                       place);
 }
 
 /// Who is told of detached tasks of a context that fail; by default the failure is printed and the program ends.

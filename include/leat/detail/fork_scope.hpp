@@ -35,6 +35,7 @@
 #pragma once
 
 #include <leat/detail/context_node.hpp>
+#include <leat/detail/frame_pool.hpp>
 #include <leat/detail/outcome.hpp>
 #include <leat/detail/scope_verdict.hpp>
 #include <leat/task.hpp>
@@ -43,6 +44,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <exception>
+#include <new>
 #include <vector>
 
 namespace leat::detail {
@@ -51,8 +53,20 @@ namespace leat::detail {
 class forked_root : public task_root {
 public:
     /// Takes over the frame. By the owner, through fork_scope::add().
-    void begin(fork_scope& scope, task_root& owner, std::uint32_t index,
-               std::coroutine_handle<> frame) noexcept;
+    void begin(fork_scope& scope, scheduler& where, stop_state& unsettled, std::uint32_t index,
+               std::coroutine_handle<> frame) noexcept
+    {
+        scope_ = &scope;
+        index_ = index;
+        sched_ = &where;
+        stop_ = &unsettled;
+        current = frame;
+        promise_base& promise = promise_base::of(frame);
+        promise.root = this;
+#if LEAT_REGISTRY
+        place_ = promise.where;
+#endif
+    }
 
     void own_context() override;
     fork_scope* forked_in() const noexcept override
@@ -71,6 +85,8 @@ protected:
 
 private:
     void settle_context() override;
+
+    friend class fork_scope;
 
     fork_scope* scope_ = nullptr;
     std::uint32_t index_ = 0;
@@ -100,7 +116,8 @@ private:
 
 class fork_scope final : public scope_verdict {
 public:
-    fork_scope(task_root& owner, scope_policy policy) noexcept : scope_verdict{policy}, owner_{owner}
+    fork_scope(task_root& owner, scope_policy policy) noexcept
+        : scope_verdict{policy}, owner_{owner}, unsettled_{never_stopped()}
     {
     }
     ~fork_scope()
@@ -114,7 +131,7 @@ public:
     void add(forked_task<T>& child, task<T>& what, std::size_t index) noexcept
     {
         if (const std::coroutine_handle<> frame = what.release()) [[likely]] {
-            child.begin(*this, owner_, static_cast<std::uint32_t>(index), frame);
+            child.begin(*this, *owner_.now->sched, unsettled_, static_cast<std::uint32_t>(index), frame);
             child.queued = forked_;
             forked_ = &child;
             added_ += one;
@@ -206,10 +223,59 @@ private:
     bool cancelled_ = false;     ///< under lock_
     bool ended_itself_ = false;  ///< under lock_: cancelled_ came before the end of a context above
     task_root& owner_;
+    stop_state& unsettled_;
     task_root* forked_ = nullptr;  ///< the owner's: not launched yet, the last first
     std::uint32_t added_ = 0;      ///< the owner's: as in state_
     atomic<cancel_node*> node_{nullptr};
     std::exception_ptr cause_;  ///< under lock_: of cancelled_
+};
+
+/// The roots of as many tasks as a range has.
+template <class T>
+class forked_tasks {
+public:
+    explicit forked_tasks(std::size_t count) : bytes_{count * sizeof(forked_task<T>)}
+    {
+        static_assert(alignof(forked_task<T>) <= 16);
+        if (count == 0)
+            return;
+        first_ = static_cast<forked_task<T>*>(allocate_frame(bytes_));
+        for (std::size_t i = 0; i < count; ++i)
+            ::new (static_cast<void*>(first_ + i)) forked_task<T>;
+        last_ = first_ + count;
+    }
+    forked_tasks(const forked_tasks&) = delete;
+    forked_tasks& operator=(const forked_tasks&) = delete;
+    ~forked_tasks()
+    {
+        if (first_ == nullptr)
+            return;
+        for (forked_task<T>& each : *this)
+            each.~forked_task<T>();
+        free_frame(first_, bytes_);
+    }
+
+    std::size_t size() const noexcept
+    {
+        return static_cast<std::size_t>(last_ - first_);
+    }
+    forked_task<T>& operator[](std::size_t i) noexcept
+    {
+        return first_[i];
+    }
+    forked_task<T>* begin() noexcept
+    {
+        return first_;
+    }
+    forked_task<T>* end() noexcept
+    {
+        return last_;
+    }
+
+private:
+    std::size_t bytes_;
+    forked_task<T>* first_ = nullptr;
+    forked_task<T>* last_ = nullptr;
 };
 
 /// For the end of a runtime, when none of its tasks runs any more: claims the owners that wait for a task, and that

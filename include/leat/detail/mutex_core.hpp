@@ -175,9 +175,10 @@ protected:
     /// What its task has not taken is given back: the frame is destroyed after the lock had been won.
     void give_back() noexcept
     {
-        if (state_ == state::granted) [[unlikely]]
+        if (state_ == state::idle) [[likely]]
+            return;
+        if (std::exchange(state_, state::idle) == state::granted)
             of_->unlock();
-        state_ = state::idle;
     }
     void grant() noexcept
     {
@@ -185,8 +186,8 @@ protected:
         of_->held_by(root->id());
     }
 
-    mutex_core* of_;
     state state_ = state::idle;
+    mutex_core* of_;
 
 private:
     friend class mutex_core;
@@ -219,9 +220,12 @@ public:
     }
     bool try_quick() noexcept
     {
-        if (state_ != state::idle || !of_->try_lock())
+        mutex_core& of = *of_;
+        const std::uint64_t by = root->id();
+        if (state_ != state::idle || !of.try_lock())
             return false;
-        grant();
+        state_ = state::granted;
+        of.held_by(by);
         return true;
     }
     std::error_code error() const noexcept

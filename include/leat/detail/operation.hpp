@@ -26,6 +26,8 @@
 
 #include <concepts>
 #include <coroutine>
+#include <cstddef>
+#include <new>
 #include <system_error>
 #include <type_traits>
 #include <utility>
@@ -83,22 +85,55 @@ bool completes_when_stopped(const Op& op) noexcept
 /// Queues the running task behind the others. The caller suspends.
 void yield_turn(task_root& root) noexcept;
 
+/// A turn_hook that is made when it is needed: until then it costs its awaiter nothing.
+template <class Awaiter>
+class late_turn_hook {
+    class hook final : public turn_hook {
+    public:
+        explicit hook(Awaiter& of) noexcept : of_{of}
+        {
+        }
+        bool begin_turn(turn& here) noexcept override
+        {
+            return of_.begin_turn(here);
+        }
+
+    private:
+        Awaiter& of_;
+    };
+
+public:
+    late_turn_hook() noexcept
+    {
+    }
+    turn_hook* make(Awaiter& of) noexcept
+    {
+        static_assert(std::is_trivially_destructible_v<hook>);
+        return ::new (static_cast<void*>(space_)) hook{of};
+    }
+
+private:
+    alignas(hook) std::byte space_[sizeof(hook)];
+};
+
 class no_turn_hook {};
 
 /// The awaiter of an operation. Throwing says whether failure is thrown or returned.
 template <operation Op, bool Throwing>
-class operation_awaiter : private std::conditional_t<is_holding<Op>, turn_hook, no_turn_hook> {
-    enum class state : unsigned char { fresh, complete, refused, parked };
+class operation_awaiter {
+    enum class state : unsigned char { fresh, asked, complete, refused, parked };
     static constexpr bool hooked = is_holding<Op>;
     static_assert(hooked || !contending_operation<Op>);
+    using hook_space = std::conditional_t<hooked, late_turn_hook<operation_awaiter>, no_turn_hook>;
+    friend hook_space;
 
     Op& op_;
-    task_root& root_;
-    spinlock* source_ = nullptr;
+    spinlock* source_;  ///< once it has been asked
     state state_ = state::fresh;
+    [[no_unique_address]] hook_space hook_;
 
 public:
-    operation_awaiter(Op& op, task_root& root) noexcept : op_{op}, root_{root}
+    operation_awaiter(Op& op, task_root& root) noexcept : op_{op}
     {
         op_.root = &root;
     }
@@ -114,25 +149,27 @@ public:
     // but the saving of the frame happens in between.
     bool await_ready() noexcept(noexcept(op_.prepare(std::declval<turn&>())))
     {
-        if (!is_shielded<Op> && root_.stop_requested()) [[unlikely]] {
+        Op& op = op_;
+        task_root& in = root();
+        turn& here = *in.now;
+        if (!is_shielded<Op> && in.stop_requested()) [[unlikely]] {
             refuse();
             return true;
         }
-        turn& here = *root_.now;
-        op_.prepare(here);
+        op.prepare(here);
         if constexpr (hooked)
             if (here.budget <= 1) [[unlikely]]
                 return false;
-        return try_now(here) && (hooked || here.budget > 0);
+        return try_now(op, here) && (hooked || here.budget > 0);
     }
 
     bool await_suspend(std::coroutine_handle<> frame) noexcept
     {
-        root_.current = frame;
-        root_.now->left = true;
-        if (hooked ? source_ == nullptr : state_ == state::complete) {
+        root().current = frame;
+        root().now->left = true;
+        if (state_ == (hooked ? state::fresh : state::complete)) {
             hook();
-            yield_turn(root_);
+            yield_turn(root());
             return true;
         }
         return park();
@@ -142,21 +179,21 @@ public:
     {
         if (!hooked && state_ == state::parked) {
             state_ = state::complete;
-            if (root_.finish_park() == task_root::by_context) [[unlikely]] {
+            if (root().finish_park() == task_root::by_context) [[unlikely]] {
                 unlink();
                 refuse();
             }
         }
         if constexpr (Throwing) {
             if (state_ == state::refused) [[unlikely]]
-                throw_stopped(root_);
+                throw_stopped(root());
             if (const std::error_code why = op_.error()) [[unlikely]]
                 throw_error(why);
             return op_.value();
         } else {
             using answer = result<typename Op::value_type>;
             if (state_ == state::refused)
-                return answer{make_error_code(root_.stop_reason())};
+                return answer{make_error_code(root().stop_reason())};
             if (const std::error_code why = op_.error())
                 return answer{why};
             if constexpr (requires { op_.take_result(); }) {
@@ -173,20 +210,28 @@ public:
     }
 
 private:
+    // The operation knows it; to say it twice would make every frame that waits larger.
+    task_root& root() const noexcept
+    {
+        return *op_.root;
+    }
+
     // True: complete. Else the source is locked.
-    bool try_now(turn& here) noexcept
+    bool try_now(Op& op, turn& here) noexcept
     {
         if constexpr (quick_operation<Op>)
-            if (op_.try_quick()) [[likely]] {
+            if (op.try_quick()) [[likely]] {
                 state_ = state::complete;
                 --here.budget;
                 return true;
             }
-        source_ = &op_.source();
+        source_ = &op.source();
         source_->lock();
         wake_list wakes;
-        if (!op_.try_complete(wakes))
+        if (!op.try_complete(wakes)) {
+            state_ = state::asked;
             return false;
+        }
         source_->unlock();
         wakes.flush(&here);
         state_ = state::complete;
@@ -197,34 +242,34 @@ private:
     // With the source locked, which it no longer is afterwards. True: the task is parked, and maybe gone on.
     bool park() noexcept
     {
-        if (!root_.enrolled()) [[unlikely]] {
+        if (!root().enrolled()) [[unlikely]] {
             source_->unlock();
-            root_.enroll();
+            root().enroll();
             source_->lock();
             wake_list wakes;
             if (op_.try_complete(wakes)) {
                 source_->unlock();
-                wakes.flush(root_.now);
+                wakes.flush(root().now);
                 state_ = state::complete;
                 return false;
             }
         }
         state_ = state::parked;
-        root_.waits_for(op_.kind(), &op_);
+        root().waits_for(op_.kind(), &op_);
         hook();
         spinlock& source = *source_;
         if constexpr (is_shielded<Op>) {
-            root_.prepare_shielded_park();
+            root().prepare_shielded_park();
             op_.link();
             source.unlock();
             return true;
         }
-        switch (root_.prepare_park()) {
+        switch (root().prepare_park()) {
         case park_result::parked: op_.link(); break;
         case park_result::claimed: break;
         case park_result::refused:
             source.unlock();
-            root_.on_turn = nullptr;
+            root().on_turn = nullptr;
             give_up();
             return false;
         }
@@ -238,14 +283,14 @@ private:
     void hook() noexcept
     {
         if constexpr (hooked)
-            root_.on_turn = this;
+            root().on_turn = hook_.make(*this);
     }
 
     // Of a task that has been won, or has yielded before it has asked.
     bool begin_turn(turn& here) noexcept
     {
         if (state_ == state::parked) {
-            if (root_.finish_park() == task_root::by_context) [[unlikely]] {
+            if (root().finish_park() == task_root::by_context) [[unlikely]] {
                 unlink();
                 refuse();
                 return true;
@@ -258,11 +303,11 @@ private:
                 return true;
             }
         }
-        if (!is_shielded<Op> && root_.stop_requested()) [[unlikely]] {
+        if (!is_shielded<Op> && root().stop_requested()) [[unlikely]] {
             give_up();
             return true;
         }
-        return try_now(here) || !park();
+        return try_now(op_, here) || !park();
     }
 
     // Of an operation that is not in its source's queue.

@@ -674,6 +674,17 @@ public:
     virtual std::uint32_t choose(std::uint32_t bound) noexcept = 0;
     /// Larger than that of the task which runs in `by`, and than `above`: the end destroys the youngest first.
     virtual std::uint64_t new_id(turn* by, std::uint64_t above) noexcept = 0;
+    /// So many tasks now exist, forked by the running one. Returns the first of their ids, which are one
+    /// id_step of `by` apart. Like this where one thread deals out the ids.
+    virtual std::uint64_t tasks_forked(turn* by, std::uint32_t count) noexcept
+    {
+        std::uint64_t last = 0;
+        for (std::uint32_t i = 0; i < count; ++i) {
+            task_created(by);
+            last = new_id(by, by->root->id());
+        }
+        return last - (count - 1) * by->id_step;
+    }
     /// Whether a new task would not be run any more, because this is the end.
     virtual bool refuses_tasks() const noexcept
     {

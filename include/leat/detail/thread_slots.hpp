@@ -24,9 +24,9 @@ class alignas(64) thread_slot {
 public:
     /// Small, and no other thread's that lives.
     std::uint32_t index = 0;
-    std::uint32_t depth = 0;        ///< pins within pins; the thread's own
-    atomic<std::uint64_t> pin{0};   ///< zero: none
-    thread_slot* next = nullptr;    ///< of all there are; constant
+    std::uint32_t depth = 0;       ///< pins within pins; the thread's own
+    atomic<std::uint64_t> pin{0};  ///< zero: none
+    thread_slot* next = nullptr;   ///< of all there are; constant
     thread_slot* next_free = nullptr;
 };
 

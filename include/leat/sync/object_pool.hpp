@@ -30,7 +30,8 @@
 namespace leat {
 
 struct pool_options {
-    std::size_t max_idle = 1024;  ///< how many objects are kept for later; what is given back beyond that is destroyed
+    std::size_t max_idle =
+        1024;  ///< how many objects are kept for later; what is given back beyond that is destroyed
 };
 
 namespace detail {
@@ -112,8 +113,7 @@ public:
     public:
         /// An empty one.
         lease() noexcept = default;
-        lease(lease&& other) noexcept
-            : from_{other.from_}, object_{std::exchange(other.object_, nullptr)}
+        lease(lease&& other) noexcept : from_{other.from_}, object_{std::exchange(other.object_, nullptr)}
         {
         }
         lease& operator=(lease&& other) noexcept

@@ -191,7 +191,8 @@ public:
     {
         require();
         if constexpr (std::is_reference_v<T>) {
-            static_assert(sizeof...(Args) == 1, "leat: set_value() of a reference takes what it is to refer to");
+            static_assert(sizeof...(Args) == 1,
+                          "leat: set_value() of a reference takes what it is to refer to");
             state_->result.emplace(std::addressof(args)...);
         } else {
             state_->result.emplace(std::forward<Args>(args)...);
