@@ -9,7 +9,6 @@
 #include <concepts>
 #include <exception>
 #include <memory>
-#include <optional>
 #include <type_traits>
 #include <utility>
 
@@ -146,23 +145,31 @@ public:
         awaiter(once_call& call, task_root& root) noexcept : call_{call}, root_{root}
         {
         }
+        awaiter(const awaiter&) = delete;
+        awaiter& operator=(const awaiter&) = delete;
+        ~awaiter()
+        {
+            if (waits_) [[unlikely]]
+                std::destroy_at(&slow_);
+        }
         bool await_ready()
         {
             // What is done is no wait: neither the context nor the budget is looked at.
             if (call_.of_.done() != nullptr) [[likely]]
                 return true;
-            slow_.emplace(root_, call_.of_, std::forward<F>(call_.f_));
-            return slow_->await_ready();
+            std::construct_at(&slow_, root_, call_.of_, std::forward<F>(call_.f_));
+            waits_ = true;
+            return slow_.await_ready();
         }
         bool await_suspend(std::coroutine_handle<> frame) noexcept
         {
-            return slow_->await_suspend(frame);
+            return slow_.await_suspend(frame);
         }
         decltype(auto) await_resume()
         {
             using type = std::conditional_t<Throwing, answer, result<answer>>;
-            if (slow_) [[unlikely]]
-                return static_cast<type>(slow_->await_resume());
+            if (waits_) [[unlikely]]
+                return static_cast<type>(slow_.await_resume());
             if constexpr (!std::is_void_v<T>)
                 return type(call_.of_.done()->result.peek());
             else
@@ -172,7 +179,11 @@ public:
     private:
         once_call& call_;
         task_root& root_;
-        std::optional<owning_awaiter<op, Throwing>> slow_;
+        bool waits_ = false;
+        // Not an optional: what is done would have to reset it.
+        union {
+            owning_awaiter<op, Throwing> slow_;  ///< if waits_
+        };
     };
 
     // For the library.
