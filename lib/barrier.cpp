@@ -125,7 +125,7 @@ void barrier::wait_operation::unlink() noexcept
     of_->room_.dismiss(*this);
     const bool counted = std::exchange(arrived_, false);
     if (of_->open_phase() > phase_)
-        passed_ = counted || !arrives_;
+        passed_ = counted;
     else if (counted)
         --of_->arrived_;
 }
