@@ -27,6 +27,7 @@
 #include <leat/sync/shared_mutex.hpp>
 #include <leat/sync/single_flight.hpp>
 #include <leat/sync/wait_group.hpp>
+
 // Flow
 #include <leat/flow/keyed_rate_limiter.hpp>
 #include <leat/flow/rate_limiter.hpp>
