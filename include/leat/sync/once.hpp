@@ -9,7 +9,6 @@
 #include <concepts>
 #include <exception>
 #include <memory>
-#include <optional>
 #include <type_traits>
 #include <utility>
 
@@ -146,22 +145,31 @@ public:
         awaiter(once_call& call, task_root& root) noexcept : call_{call}, root_{root}
         {
         }
+        awaiter(const awaiter&) = delete;
+        awaiter& operator=(const awaiter&) = delete;
+        ~awaiter()
+        {
+            if (waits_) [[unlikely]]
+                std::destroy_at(&slow_);
+        }
         bool await_ready()
         {
-            if (call_.of_.done() != nullptr && !root_.stop_requested() && --root_.now->budget > 0) [[likely]]
+            // What is done is no wait: neither the context nor the budget is looked at.
+            if (call_.of_.done() != nullptr) [[likely]]
                 return true;
-            slow_.emplace(root_, call_.of_, std::forward<F>(call_.f_));
-            return slow_->await_ready();
+            std::construct_at(&slow_, root_, call_.of_, std::forward<F>(call_.f_));
+            waits_ = true;
+            return slow_.await_ready();
         }
         bool await_suspend(std::coroutine_handle<> frame) noexcept
         {
-            return slow_->await_suspend(frame);
+            return slow_.await_suspend(frame);
         }
         decltype(auto) await_resume()
         {
             using type = std::conditional_t<Throwing, answer, result<answer>>;
-            if (slow_) [[unlikely]]
-                return static_cast<type>(slow_->await_resume());
+            if (waits_) [[unlikely]]
+                return static_cast<type>(slow_.await_resume());
             if constexpr (!std::is_void_v<T>)
                 return type(call_.of_.done()->result.peek());
             else
@@ -171,7 +179,11 @@ public:
     private:
         once_call& call_;
         task_root& root_;
-        std::optional<owning_awaiter<op, Throwing>> slow_;
+        bool waits_ = false;
+        // Not an optional: what is done would have to reset it.
+        union {
+            owning_awaiter<op, Throwing> slow_;  ///< if waits_
+        };
     };
 
     // For the library.
@@ -212,7 +224,8 @@ public:
     /// runs in a task of its own, under a context of its own with the values of the caller that began it; a plain
     /// function within its caller.
     ///
-    /// Throws   what `f` throws; cancelled_error, timed_out_error: the task's context ended first; std::bad_alloc.
+    /// Throws   what `f` throws; cancelled_error, timed_out_error: the task's context ended first, and it had not been
+    ///          done; std::bad_alloc.
     /// Cancel   safe: the others' attempt goes on. When nobody waits for it any more it is cancelled, and the next call
     ///          begins anew. As a case of a select it begins even if another case is ready.
     /// Life     a coroutine may go on after the caller has been cancelled, so `f` must refer to nothing that goes with
