@@ -143,7 +143,8 @@ TEST_SUITE("asio await")
             co_await timer.async_wait(asio::experimental::deferred);
             pair sockets;
             std::array<char, 4> data;
-            auto writing = asio::async_write(sockets.far, asio::buffer("abc", 3), asio::experimental::deferred);
+            auto writing =
+                asio::async_write(sockets.far, asio::buffer("abc", 3), asio::experimental::deferred);
             const std::size_t written = co_await std::move(writing);
             CHECK(written == 3);
             const std::size_t n =
@@ -167,7 +168,8 @@ TEST_SUITE("asio select")
             asio::write(sockets.far, asio::buffer("hello", 5));
             std::size_t got = 0;
             std::size_t chosen = co_await leat::select(
-                leat::on(sockets.near.async_read_some(asio::buffer(data), use_task), [&](std::size_t n) { got = n; }),
+                leat::on(sockets.near.async_read_some(asio::buffer(data), use_task),
+                         [&](std::size_t n) { got = n; }),
                 leat::on(news.recv(), [](std::optional<int>) {}), leat::on(leat::after(1h), [] {}));
             CHECK(chosen == 0);
             CHECK(got == 5);
@@ -198,14 +200,16 @@ TEST_SUITE("asio select")
             asio::steady_timer timer{leat::this_task::asio_executor(), 0ms};
             leat::channel<int> ready{1};
             co_await ready.send(1);
-            const std::size_t first = co_await leat::select(leat::on(timer.async_wait(use_task), [] {}),
-                                                            leat::on(ready.recv(), [](std::optional<int>) {}));
+            const std::size_t first =
+                co_await leat::select(leat::on(timer.async_wait(use_task), [] {}),
+                                      leat::on(ready.recv(), [](std::optional<int>) {}));
             CHECK(first == 1);
             const std::size_t second =
                 co_await leat::select(leat::on(timer.async_wait(use_task), [] {}), leat::otherwise([] {}));
             CHECK(second == 1);
-            const std::size_t third = co_await leat::select(leat::on(timer.async_wait(use_task), [] {}),
-                                                            leat::on_if(false, timer.async_wait(use_task), [] {}));
+            const std::size_t third =
+                co_await leat::select(leat::on(timer.async_wait(use_task), [] {}),
+                                      leat::on_if(false, timer.async_wait(use_task), [] {}));
             CHECK(third == 0);
         });
     }
@@ -252,7 +256,8 @@ TEST_SUITE("asio select")
         });
     }
 
-    TEST_CASE("the end of the context ends what was started; what has succeeded all the same is the case that happens")
+    TEST_CASE(
+        "the end of the context ends what was started; what has succeeded all the same is the case that happens")
     {
         everywhere([]() -> leat::task<> {
             asio::steady_timer slow{leat::this_task::asio_executor(), 1h};
@@ -297,7 +302,9 @@ TEST_SUITE("asio select")
                 while (received < total || heard < total)
                     static_cast<void>(co_await leat::select(
                         leat::on(read,
-                                 [&](std::size_t) { in_order += byte == static_cast<unsigned char>(received++ % 251); }),
+                                 [&](std::size_t) {
+                                     in_order += byte == static_cast<unsigned char>(received++ % 251);
+                                 }),
                         leat::on_if(heard < total, news.recv(), [&](std::optional<int>) { ++heard; })));
             });
             CHECK(received == total);

@@ -120,7 +120,8 @@ TEST_SUITE("async channel")
         }();
         int value = 0;
         io.restart();
-        std::move(later)(on(io.get_executor(), [&](std::error_code, std::optional<int> v) { value = v.value_or(-1); }));
+        std::move(later)(
+            on(io.get_executor(), [&](std::error_code, std::optional<int> v) { value = v.value_or(-1); }));
         io.run();
         CHECK(value == 5);
     }
@@ -130,7 +131,8 @@ TEST_SUITE("async channel")
         asio::io_context io;
         int ends = 0;
         int errors = 0;
-        auto ended = on(io.get_executor(), [&](std::error_code ec, std::optional<int> v) { ends += !ec && !v; });
+        auto ended =
+            on(io.get_executor(), [&](std::error_code ec, std::optional<int> v) { ends += !ec && !v; });
         auto refused =
             on(io.get_executor(), [&](std::error_code ec) { errors += ec == leat::errc::channel_closed; });
         {
@@ -159,15 +161,15 @@ TEST_SUITE("async channel")
         test::parcel mine{7};
         int aborted = 0;
         long live_then = 0;
-        ch.async_send(test::parcel{1},
-                      asio::bind_cancellation_slot(first.slot(), on(io.get_executor(), [&](std::error_code ec) {
-                                                       aborted += ec == asio::error::operation_aborted;
-                                                       live_then = test::parcel::live();
-                                                   })));
-        ch.async_send(std::ref(mine),
-                      asio::bind_cancellation_slot(second.slot(), on(io.get_executor(), [&](std::error_code ec) {
-                                                       aborted += ec == asio::error::operation_aborted;
-                                                   })));
+        ch.async_send(test::parcel{1}, asio::bind_cancellation_slot(
+                                           first.slot(), on(io.get_executor(), [&](std::error_code ec) {
+                                               aborted += ec == asio::error::operation_aborted;
+                                               live_then = test::parcel::live();
+                                           })));
+        ch.async_send(std::ref(mine), asio::bind_cancellation_slot(
+                                          second.slot(), on(io.get_executor(), [&](std::error_code ec) {
+                                              aborted += ec == asio::error::operation_aborted;
+                                          })));
         CHECK(mine.full());
         first.emit(asio::cancellation_type::terminal);
         second.emit(asio::cancellation_type::terminal);
@@ -192,8 +194,9 @@ TEST_SUITE("async channel")
         asio::cancellation_signal signal;
         std::error_code why;
         ch.async_recv(asio::bind_cancellation_slot(
-            signal.slot(),
-            on(io.get_executor(), [&](std::error_code ec, std::optional<int> v) { why = v ? std::error_code{} : ec; })));
+            signal.slot(), on(io.get_executor(), [&](std::error_code ec, std::optional<int> v) {
+                why = v ? std::error_code{} : ec;
+            })));
         signal.emit(asio::cancellation_type::total);
         io.run();
         CHECK(why == asio::error::operation_aborted);
@@ -201,7 +204,8 @@ TEST_SUITE("async channel")
         CHECK(ch.size() == 1);
         int got = 0;
         ch.async_recv(asio::bind_cancellation_slot(
-            signal.slot(), on(io.get_executor(), [&](std::error_code, std::optional<int> v) { got = v.value_or(0); })));
+            signal.slot(),
+            on(io.get_executor(), [&](std::error_code, std::optional<int> v) { got = v.value_or(0); })));
         signal.emit(asio::cancellation_type::terminal);
         io.restart();
         io.run();
@@ -231,8 +235,8 @@ TEST_SUITE("async channel")
                 co_await other.async_send(4, leat::use_task);
                 const auto got = co_await other.async_recv(leat::use_task);
                 CHECK(got == 4);
-                const auto late = co_await leat::as_result(leat::timeout(std::chrono::milliseconds{1},
-                                                                         other.async_recv(leat::use_task)));
+                const auto late = co_await leat::as_result(
+                    leat::timeout(std::chrono::milliseconds{1}, other.async_recv(leat::use_task)));
                 CHECK(late.error() == leat::errc::deadline_exceeded);
             },
             asio::detached);
@@ -247,7 +251,8 @@ TEST_SUITE("async channel")
         {
             asio::io_context io;
             for (int i = 0; i < 3; ++i)
-                ch.async_recv(on(io.get_executor(), [counted](std::error_code, std::optional<int>) { ++*counted; }));
+                ch.async_recv(
+                    on(io.get_executor(), [counted](std::error_code, std::optional<int>) { ++*counted; }));
             // Won, and not run.
             REQUIRE(ch.try_send(1));
         }
@@ -326,7 +331,8 @@ TEST_SUITE("async channel")
             std::atomic<int> over{0};
             asio::post(io, [&, signal] {
                 ch.async_recv(asio::bind_cancellation_slot(
-                    signal->slot(), on(io.get_executor(), [&, signal](std::error_code ec, std::optional<int> v) {
+                    signal->slot(),
+                    on(io.get_executor(), [&, signal](std::error_code ec, std::optional<int> v) {
                         if (v)
                             ++taken;
                         else if (ec == asio::error::operation_aborted)

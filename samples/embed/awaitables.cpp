@@ -30,7 +30,7 @@ asio::awaitable<int> query(int shard)
 {
     asio::steady_timer work{co_await asio::this_coro::executor, 2ms * shard};
     co_await work.async_wait(asio::use_awaitable);
-    co_return shard * shard;
+    co_return shard* shard;
 }
 
 /// All shards side by side, within a limit; what is found goes to a channel, in whatever order.
@@ -42,7 +42,8 @@ leat::task<int> query_all(int shards, leat::sender<std::string> log)
                                    co_await all.spawn([&, shard]() -> leat::task<> {
                                        const int found = co_await query(shard);
                                        sum += found;
-                                       std::string line = "shard " + std::to_string(shard) + ": " + std::to_string(found);
+                                       std::string line =
+                                           "shard " + std::to_string(shard) + ": " + std::to_string(found);
                                        co_await log.send(std::move(line));
                                    });
                            }));

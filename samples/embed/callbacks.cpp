@@ -125,10 +125,11 @@ int main()
     std::make_shared<client>(io, "Grace")->start(doorman.endpoint());
     int seen = 0;
     for (int i = 0; i < 2; ++i)
-        guests.async_recv(asio::bind_executor(io, [&](std::error_code failed, std::optional<std::string> name) {
-            if (!failed && name)
-                std::printf("guest %d has come in\n", ++seen);
-        }));
+        guests.async_recv(
+            asio::bind_executor(io, [&](std::error_code failed, std::optional<std::string> name) {
+                if (!failed && name)
+                    std::printf("guest %d has come in\n", ++seen);
+            }));
     io.run();
     std::printf("%d guests\n", seen);
     return seen == 2 ? 0 : 1;

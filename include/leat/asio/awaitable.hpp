@@ -26,9 +26,10 @@ template <class T, class E>
 struct foreign_awaitable<asio::awaitable<T, E>> {
     static auto adapt(asio::awaitable<T, E>&& theirs)
     {
-        static_assert(std::is_constructible_v<E, asio::any_io_executor>,
-                      "leat: the executor of this awaitable can not be made from that of the task; spawn it with "
-                      "asio::co_spawn(executor, ..., leat::use_task)");
+        static_assert(
+            std::is_constructible_v<E, asio::any_io_executor>,
+            "leat: the executor of this awaitable can not be made from that of the task; spawn it with "
+            "asio::co_spawn(executor, ..., leat::use_task)");
         return asio::co_spawn(E(this_task::asio_executor()), std::move(theirs), use_task_t{});
     }
 };

@@ -159,8 +159,7 @@ public:
     template <class Handler, class... Args>
     void operator()(Handler&& handler, Args&&... args) const
     {
-        using operation =
-            async_channel_operation<Op, std::decay_t<Handler>, asio::system_executor>;
+        using operation = async_channel_operation<Op, std::decay_t<Handler>, asio::system_executor>;
         operation* const started =
             operation::make(std::decay_t<Handler>(std::forward<Handler>(handler)), asio::system_executor{},
                             channel_access::core(channel_), std::forward<Args>(args)...);
@@ -188,13 +187,15 @@ struct asio_channel {
     static auto send(const Handle& to, V&& value, Token&& token)
     {
         using initiation = initiate_on_channel<send_operation<T, true>, Handle>;
-        return asio::async_initiate<Token, void(std::error_code)>(initiation{to}, token, std::forward<V>(value));
+        return asio::async_initiate<Token, void(std::error_code)>(initiation{to}, token,
+                                                                  std::forward<V>(value));
     }
     template <class T, class Handle, class Token>
     static auto send_from(const Handle& to, T& value, Token&& token)
     {
         using initiation = initiate_on_channel<send_operation<T, false>, Handle>;
-        return asio::async_initiate<Token, void(std::error_code)>(initiation{to}, token, std::addressof(value));
+        return asio::async_initiate<Token, void(std::error_code)>(initiation{to}, token,
+                                                                  std::addressof(value));
     }
 };
 

@@ -12,10 +12,11 @@
 //             empty: then the drain that runs him comes to it next. A drain that begins and finds more than one task
 //             posts the next at once, so that other threads of the context can help; on a strand nobody could.
 //             A task is in the queue once, or runs, or is parked: its turns never overlap, however many drains do.
-//   Counting  users_ counts the tasks of a scheduler, and the pins of those who are about to give it one, and of drains,
-//             from before they are posted (under the queue's lock, while the task that was added can not have ended)
-//             until they have ended or been destroyed. While there are users the executor's work is held, so io_context::run() does not return. With the last
-//             user of the service the timer is cancelled too: it would keep run() waiting for nobody.
+//   Counting  users_ counts the tasks of a scheduler, and the pins of those who are about to give it one, and of
+//             drains, from before they are posted (under the queue's lock, while the task that was added can not have
+//             ended) until they have ended or been destroyed. While there are users the executor's work is held, so
+//             io_context::run() does not return. With the last user of the service the timer is cancelled too: it
+//             would keep run() waiting for nobody.
 //   Places    The scheduler of a context's own executor stays until the context goes, so that leat::executor, which
 //             counts nothing, can be kept as long. That of any other executor (there may be a strand for each
 //             connection) lets go of the executor with its last user, and is used again for another. None is freed
