@@ -28,6 +28,8 @@
 #include <leat/sync/single_flight.hpp>
 #include <leat/sync/wait_group.hpp>
 // Flow
+#include <leat/flow/fan.hpp>
+#include <leat/flow/generate.hpp>
 #include <leat/flow/keyed_rate_limiter.hpp>
 #include <leat/flow/rate_limiter.hpp>
 
