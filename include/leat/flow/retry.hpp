@@ -83,7 +83,7 @@ task<T> run_retry(retry_policy policy, F f)
 /// As a stage's answer to failures.
 class retry_on_error {
 public:
-    explicit retry_on_error(const retry_policy& policy) noexcept : policy{policy}
+    explicit retry_on_error(const retry_policy& how) noexcept : policy{how}
     {
     }
     retry_policy policy;
