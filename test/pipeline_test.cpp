@@ -58,10 +58,18 @@ leat::clock::duration in_world(Body body, std::uint64_t seed = std::random_devic
     return world.now();
 }
 
-/// Items that come at given times, in milliseconds.
-auto at_times(std::vector<int> times)
+/// A vector made outside of the coroutine that uses it: g++ 12 refuses lists in an expression with a co_await.
+template <class... Ints>
+std::vector<int> list(Ints... items)
 {
-    return [times = std::move(times), at = std::size_t{0}]() mutable -> task<std::optional<int>> {
+    return {items...};
+}
+
+/// Items that come at given times, in milliseconds.
+template <class... Times>
+auto at_times(Times... times)
+{
+    return [times = list(times...), at = std::size_t{0}]() mutable -> task<std::optional<int>> {
         std::optional<int> item;
         if (at < times.size()) {
             item = times[at++];
@@ -91,7 +99,7 @@ TEST_CASE("pipeline: sources: ranges, receivers, functions")
                                              }) |
                                              collect);
         CHECK(c == all);
-        const std::vector<int> d = co_await (from(at_times({1, 2, 3})) | collect());
+        const std::vector<int> d = co_await (from(at_times(1, 2, 3)) | collect());
         CHECK(d == std::vector<int>{1, 2, 3});
     });
 }
@@ -233,8 +241,8 @@ TEST_CASE("pipeline: take ends what is above it, even asleep; what is below goes
 {
     const auto took = in_world([]() -> task<> {
         const std::vector<int> got =
-            co_await (from(at_times({1, 2, 3, 3'600'000})) | leat::map(twice, {.workers = 3}) |
-                      leat::take(3) | leat::map(slowly_twice, {.workers = 1}) | collect());
+            co_await (from(at_times(1, 2, 3, 3'600'000)) | leat::map(twice, {.workers = 3}) | leat::take(3) |
+                      leat::map(slowly_twice, {.workers = 1}) | collect());
         CHECK(sorted(got) == std::vector<int>{4, 8, 12});
         const std::vector<int> endless =
             co_await (from([n = 0]() mutable { return n++; }) | leat::skip(2) | leat::take(3) | collect());
@@ -305,10 +313,10 @@ TEST_CASE("pipeline: batch and window")
         const lists steps = co_await (from(numbers(7)) | leat::window(2, 3) | collect());
         CHECK(steps == lists{{0, 1}, {3, 4}});
         const lists timed =
-            co_await (from(at_times({10, 20, 30, 200, 500, 510})) | leat::batch(3, 100ms) | collect());
+            co_await (from(at_times(10, 20, 30, 200, 500, 510)) | leat::batch(3, 100ms) | collect());
         CHECK(timed == lists{{10, 20, 30}, {200}, {500, 510}});
         const lists windows =
-            co_await (from(at_times({1000, 1050, 1150, 1400})) | leat::window(100ms) | collect());
+            co_await (from(at_times(1000, 1050, 1150, 1400)) | leat::window(100ms) | collect());
         CHECK(windows == lists{{1000, 1050}, {1150}, {1400}});
     });
 }
@@ -317,7 +325,7 @@ TEST_CASE("pipeline: a batch that waits no longer is given on at its time")
 {
     in_world([]() -> task<> {
         std::vector<std::pair<std::size_t, std::chrono::nanoseconds>> got;
-        co_await (from(at_times({10, 20, 300, 310, 320})) | leat::batch(3, 100ms) |
+        co_await (from(at_times(10, 20, 300, 310, 320)) | leat::batch(3, 100ms) |
                   leat::for_each([&](const std::vector<int>& items) {
                       got.emplace_back(items.size(), leat::clock::now().time_since_epoch());
                   }));
@@ -333,14 +341,14 @@ TEST_CASE("pipeline: distinct, debounce, throttle, timeout, tee to a channel")
 {
     in_world([]() -> task<> {
         const std::vector<int> once =
-            co_await (from(std::vector<int>{1, 2, 1, 3, 2, 64, 64}) | leat::distinct() | collect());
+            co_await (from(list(1, 2, 1, 3, 2, 64, 64)) | leat::distinct() | collect());
         CHECK(once == std::vector<int>{1, 2, 3, 64});
-        const std::vector<std::string> by_length =
-            co_await (from(std::vector<std::string>{"a", "b", "cc", "dd", "eee"}) |
-                      leat::distinct([](const std::string& s) { return s.size(); }) | collect());
+        const std::vector<std::string> words{"a", "b", "cc", "dd", "eee"};
+        const std::vector<std::string> by_length = co_await (
+            from(words) | leat::distinct([](const std::string& s) { return s.size(); }) | collect());
         CHECK(by_length == std::vector<std::string>{"a", "cc", "eee"});
         const std::vector<int> quiet =
-            co_await (from(at_times({10, 20, 30, 200, 500, 510})) | leat::debounce(100ms) | collect());
+            co_await (from(at_times(10, 20, 30, 200, 500, 510)) | leat::debounce(100ms) | collect());
         CHECK(quiet == std::vector<int>{30, 200, 510});
 
         const auto began = leat::clock::now();
@@ -350,7 +358,7 @@ TEST_CASE("pipeline: distinct, debounce, throttle, timeout, tee to a channel")
         CHECK(leat::clock::now() - began == 400ms);
 
         const auto late =
-            co_await leat::as_result(from(at_times({2000, 2050, 2200})) | leat::timeout(100ms) | collect());
+            co_await leat::as_result(from(at_times(2000, 2050, 2200)) | leat::timeout(100ms) | collect());
         CHECK(late.error() == leat::errc::deadline_exceeded);
 
         leat::channel<int> copies{10};
@@ -547,7 +555,7 @@ TEST_CASE("for_each over a range: each element once, so many at a time, elements
             n = -n;
         });
         std::set<int> seen;
-        co_await leat::for_each(std::vector<int>{1, 2, 3}, {.workers = 8}, [&](int n) { seen.insert(n); });
+        co_await leat::for_each(list(1, 2, 3), {.workers = 8}, [&](int n) { seen.insert(n); });
         CHECK(seen.size() == 3);
         co_await leat::for_each(std::vector<int>{}, {.workers = 8}, [](int) {});
     });
