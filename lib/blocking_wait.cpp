@@ -1,10 +1,9 @@
 #include <leat/detail/blocking_wait.hpp>
 
 #include <leat/detail/context_node.hpp>
-#include <leat/detail/timers.hpp>
 
-#include <chrono>
-#include <exception>
+#include "bare_scheduler.hpp"
+
 #include <new>
 #include <thread>
 
@@ -12,7 +11,7 @@ namespace leat::detail {
 namespace {
 
 /// "Runs" one root by letting a thread go on. Channels and joins need nothing else of a scheduler.
-class thread_scheduler final : public scheduler {
+class thread_scheduler final : public bare_scheduler {
 public:
     void ready(task_root&, turn*) noexcept override
     {
@@ -21,51 +20,12 @@ public:
         // The waiting thread may see the store and be gone before notify_one() is: it waits for this.
         left_.store(1, std::memory_order_release);
     }
-    void ready_later(task_root& root, turn* by) noexcept override
-    {
-        ready(root, by);
-    }
     void wait() noexcept
     {
         awake_.wait(0, std::memory_order_acquire);
         // It has nothing left to do but to be run.
         while (left_.load(std::memory_order_acquire) == 0)
             std::this_thread::yield();
-    }
-
-    void task_created(turn*) noexcept override
-    {
-    }
-    void task_ended(turn*) noexcept override
-    {
-    }
-    std::int64_t now() noexcept override
-    {
-        return std::chrono::duration_cast<std::chrono::nanoseconds>(
-                   std::chrono::steady_clock::now().time_since_epoch())
-            .count();
-    }
-    timer_shard& timers(turn*) noexcept override
-    {
-        std::terminate();
-    }
-    void timer_armed(timer_shard&, std::int64_t, turn*) noexcept override
-    {
-    }
-    blocking_queue& blocking() noexcept override
-    {
-        std::terminate();
-    }
-    void unhandled(task_root&, std::exception_ptr) noexcept override
-    {
-    }
-    std::uint32_t choose(std::uint32_t) noexcept override
-    {
-        return 0;
-    }
-    std::uint64_t new_id(turn*, std::uint64_t) noexcept override
-    {
-        return 0;
     }
 
 private:

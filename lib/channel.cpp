@@ -22,7 +22,7 @@ void channel_base::close() noexcept
             std::lock_guard hold{lock};
             closed_.show(true);
             int room = wakes_per_lock;
-            for (waiter_list* queue : {&receivers, &senders})
+            for (waiter_list* queue : {&watchers, &receivers, &senders})
                 while (room > 0) {
                     auto* const won = static_cast<channel_waiter*>(queue->win_front(wakes));
                     if (won == nullptr)
@@ -36,6 +36,17 @@ void channel_base::close() noexcept
         }
         wakes.flush(current_turn());
     }
+}
+
+void channel_base::unpin() noexcept
+{
+    bool dead = false;
+    {
+        std::lock_guard hold{lock};
+        dead = --waiting_ == 0 && orphaned_;
+    }
+    if (dead)
+        destroy();
 }
 
 void channel_base::last_handle_gone() noexcept

@@ -593,7 +593,7 @@ guest_scheduler& find_guest(asio::execution_context& context, const void* kind, 
     return asio::use_service<guest_service>(context).find(kind, executor, make);
 }
 
-void hosted_spawn_base::report(joinable_root& ended, const std::exception_ptr& thrown) noexcept
+void report_detached(joinable_root& ended, const std::exception_ptr& thrown) noexcept
 {
     try {
         std::rethrow_exception(thrown);
@@ -603,7 +603,7 @@ void hosted_spawn_base::report(joinable_root& ended, const std::exception_ptr& t
     }
 }
 
-bool hosted_spawn_base::follow_turn(turn* by, after_turn& job) noexcept
+bool follow_turn(turn* by, after_turn& job) noexcept
 {
     if (by == nullptr || by->sched->guest() == nullptr)
         return false;

@@ -75,51 +75,44 @@ leat::task<> parked(perf::repetition& rep, std::int64_t items)
     rep.expect(received, times);
 }
 
-leat::task<> count_under(leat::mutex& mutex, perf::arrivals& arrived, std::int64_t& left, std::int64_t& count)
+/// What the tasks that share a mutex do with it.
+struct turns {
+    perf::repetition& rep;
+    const std::int64_t times;
+    leat::mutex mutex{};
+    std::int64_t taken = 0;
+    perf::arrivals arrived{0};
+};
+
+leat::task<> take_turns(turns& of)
 {
-    arrived.fetch_add(1, std::memory_order_relaxed);
-    for (bool more = true; more;) {
-        const auto held = co_await mutex.lock();
-        more = left > 0;
-        left -= more;
-        count += more;
-        // Whoever is next has come by then, so that each lock is handed on to one that waits.
-        if (more)
-            co_await leat::this_task::yield();
+    of.arrived.fetch_add(1, std::memory_order_relaxed);
+    while (true) {
+        const auto held = co_await of.mutex.lock();
+        if (of.taken == of.times)
+            break;
+        if (++of.taken == of.times)
+            of.rep.stop(of.times);
+        // With the mutex in hand: so the next in the queue finds it taken, and has it handed over.
+        co_await leat::this_task::yield();
     }
 }
 
 // So many tasks wait for one mutex, are served in turn, and wait again.
 leat::task<> waiters(perf::repetition& rep, std::int64_t items)
 {
-    const std::int64_t times = rep.amount(1'000'000);
-    leat::mutex mutex;
-    perf::arrivals arrived{0};
-    std::int64_t left = times;
-    std::int64_t count = 0;
+    turns all{rep, rep.amount(1'000'000)};
     const memory used;
-    auto held = co_await mutex.lock();
+    auto held = co_await all.mutex.lock();
     co_await leat::with_group([&](leat::task_group& group) -> leat::task<> {
         for (std::int64_t i = 0; i < items; ++i)
-            co_await group.spawn(count_under(mutex, arrived, left, count));
-        co_await perf::all_parked(arrived, items);
+            co_await group.spawn(take_turns(all));
+        co_await perf::all_parked(all.arrived, items);
         used.note(rep, items);
         rep.start();
         held.unlock();
-        auto last = leat::spawn([&]() -> leat::task<> {
-            for (bool more = true; more;) {
-                {
-                    const auto mine = co_await mutex.lock();
-                    more = left > 0;
-                }
-                if (more)
-                    co_await leat::sleep_for(1ms);
-            }
-            rep.stop(times);
-        });
-        co_await last;
     });
-    rep.expect(count, times);
+    rep.expect(all.taken, all.times);
 }
 
 // So many timers are armed; others are armed and stopped.

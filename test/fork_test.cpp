@@ -86,25 +86,33 @@ TEST_CASE("fork: a failure reaches what waits, however many forks below")
 
 TEST_CASE("fork: a task that first looks at its context after the scope was cancelled finds it cancelled")
 {
-    // The race is won by a task that never waits; the loser computes, and only then receives.
-    leat::sim::world world;
-    world.run([&]() -> task<> {
-        leat::channel<int> full{1};
-        co_await full.send(1);
-        bool looked = false, cancelled = false;
-        auto late = [&]() -> task<int> {
-            const auto got = co_await leat::as_result(full.recv());
-            looked = true;
-            cancelled = got.error() == leat::errc::cancelled;
-            co_return 2;
-        };
-        auto winner = [&]() -> task<int> { co_return 1; };
-        const auto first = co_await leat::when_any(winner(), late());
-        CHECK(first.index == 0);
-        CHECK(looked);
-        CHECK(cancelled);
-        CHECK(full.size() == 1);
-    });
+    // One never waits, the other computes and only then receives: cancelled if it runs after the first has won.
+    bool both_orders[2] = {false, false};
+    for (std::uint64_t seed = 1; seed <= 32; ++seed) {
+        leat::sim::world world{seed};
+        world.run([&]() -> task<> {
+            leat::channel<int> full{1};
+            co_await full.send(1);
+            bool won = false, late_has_won = false;
+            auto late = [&]() -> task<int> {
+                const bool beaten = won;
+                const auto got = co_await leat::as_result(full.recv());
+                CHECK((got.error() == leat::errc::cancelled) == beaten);
+                CHECK(full.size() == (beaten ? 1U : 0U));
+                late_has_won = !beaten;
+                co_return 2;
+            };
+            auto winner = [&]() -> task<int> {
+                won = true;
+                co_return 1;
+            };
+            const auto first = co_await leat::when_any(winner(), late());
+            CHECK(first.index == (late_has_won ? 1U : 0U));
+            both_orders[first.index] = true;
+        });
+    }
+    CHECK(both_orders[0]);
+    CHECK(both_orders[1]);
 }
 
 TEST_CASE("fork: cancelling the owner's handle reaches forked tasks that look later, and none under a shield")

@@ -3,6 +3,7 @@
 #include <leat/detail/blocking_wait.hpp>
 #include <leat/detail/channel_core.hpp>
 #include <leat/detail/operation.hpp>
+#include <leat/detail/reference.hpp>
 #include <leat/result.hpp>
 
 #include <concepts>
@@ -182,6 +183,10 @@ private:
     [[no_unique_address]] std::conditional_t<boxed, std::unique_ptr<payload>, nothing> box_;
 };
 
+/// async_send() and async_recv(); defined by leat/asio/channel.hpp.
+template <class Dependent>
+struct asio_channel;
+
 struct channel_access {
     template <class Handle>
     static auto core(const Handle& of) noexcept
@@ -299,6 +304,32 @@ public:
         return try_once(send_operation<T, true>{core(), value});
     }
 
+    /// send() for code of Asio's, with any completion token. Needs <leat/asio/channel.hpp>.
+    ///
+    /// Result   what the token makes of void(std::error_code): zero if the value was sent; errc::channel_closed;
+    ///          asio::error::operation_aborted.
+    /// Throws   std::bad_alloc; what moving or copying the value into the operation throws.
+    /// Cancel   by the token's cancellation slot; then nothing has been sent. A value that was not sent goes with the
+    ///          operation, before the handler is called; one that was given by std::ref() stays where it is, is moved
+    ///          from only once it is sent, and has to be kept until then.
+    /// Life     a pending operation does not keep the channel: if the last handle goes, it is closed. If the
+    ///          handler's execution context goes first, nothing is sent and the handler is destroyed.
+    /// Threads  any; the handler is called through its executor, never inside this call.
+    /// Cost     one block, from the handler's allocator if it has one, and a function posted.
+    template <class V, class Token, class Bridge = asio_channel<std::remove_cvref_t<Token>>>
+        requires std::constructible_from<T, V>
+    auto async_send(V&& value, Token&& token) const
+    {
+        return Bridge::template send<T>(static_cast<const Handle&>(*this), std::forward<V>(value),
+                                        std::forward<Token>(token));
+    }
+    template <class Token, class Bridge = asio_channel<std::remove_cvref_t<Token>>>
+    auto async_send(std::reference_wrapper<T> value, Token&& token) const
+    {
+        return Bridge::template send_from<T>(static_cast<const Handle&>(*this), value.get(),
+                                             std::forward<Token>(token));
+    }
+
     /// send() for a thread that is no worker: blocks the thread.
     ///
     /// Throws   usage_error in a task, which must co_await send(); channel_closed_error; as send() does.
@@ -354,6 +385,14 @@ public:
             return errc::channel_full;
         return op.error() ? result<>{op.error()} : result<>{};
     }
+    /// send() for code of Asio's, as for channels with values. Needs <leat/asio/channel.hpp>.
+    template <class Token, class Bridge = asio_channel<std::remove_cvref_t<Token>>>
+    auto async_send(Token&& token) const
+    {
+        return Bridge::template send<void>(static_cast<const Handle&>(*this), std::monostate{},
+                                           std::forward<Token>(token));
+    }
+
     /// send() for a thread that is no worker: blocks the thread.
     ///
     /// Throws   usage_error in a task, which must co_await send(); channel_closed_error; std::bad_alloc.
@@ -409,6 +448,23 @@ public:
             return {};
         else
             return result<T>{std::in_place, std::move(*got)};
+    }
+
+    /// recv() for code of Asio's, with any completion token. Needs <leat/asio/channel.hpp>.
+    ///
+    /// Result   what the token makes of void(std::error_code, std::optional<T>), with bool for channel<void>: no error
+    ///          and a value; no error and nullopt once the channel is closed and drained;
+    ///          asio::error::operation_aborted.
+    /// Throws   std::bad_alloc.
+    /// Cancel   by the token's cancellation slot; then it has taken no value.
+    /// Life     a pending operation does not keep the channel: if the last handle goes, it is closed. If the
+    ///          handler's execution context goes first, nothing is taken and the handler is destroyed.
+    /// Threads  any; the handler is called through its executor, never inside this call.
+    /// Cost     one block, from the handler's allocator if it has one, and a function posted.
+    template <class Token, class Bridge = asio_channel<std::remove_cvref_t<Token>>>
+    auto async_recv(Token&& token) const
+    {
+        return Bridge::template recv<T>(static_cast<const Handle&>(*this), std::forward<Token>(token));
     }
 
     /// recv() for a thread that is no worker: blocks the thread.

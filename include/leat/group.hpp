@@ -556,7 +556,7 @@ template <detail::awaitable_argument... As>
     requires(sizeof...(As) > 0)
 [[nodiscard]] auto when_any(As&&... tasks)
 {
-    if constexpr ((detail::selectable_operation<std::remove_cvref_t<As>> && ...))
+    if constexpr ((detail::has_operation<As> && ...))
         return select(std::forward<As>(tasks)...);
     else
         return detail::run_any<detail::side_value<As>...>(detail::as_task(std::forward<As>(tasks))...);

@@ -27,9 +27,15 @@
 #include <leat/sync/shared_mutex.hpp>
 #include <leat/sync/single_flight.hpp>
 #include <leat/sync/wait_group.hpp>
+
 // Flow
+#include <leat/flow/fan.hpp>
+#include <leat/flow/for_each.hpp>
+#include <leat/flow/generate.hpp>
 #include <leat/flow/keyed_rate_limiter.hpp>
+#include <leat/flow/pipeline.hpp>
 #include <leat/flow/rate_limiter.hpp>
+#include <leat/flow/retry.hpp>
 
 // Running
 #include <leat/blocking.hpp>

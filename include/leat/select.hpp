@@ -5,6 +5,7 @@
 #include <leat/detail/range.hpp>
 #include <leat/detail/reference.hpp>
 #include <leat/detail/select_core.hpp>
+#include <leat/detail/started_operation.hpp>
 #include <leat/spawn.hpp>
 #include <leat/task.hpp>
 
@@ -74,6 +75,7 @@ template <operation Op, class F>
 class select_case {
 public:
     using value_type = typename Op::value_type;
+    static constexpr bool starts = std::derived_from<Op, started_operation>;
     static constexpr bool is_default = false;
     static constexpr bool has_handler = !std::is_same_v<F, no_handler>;
 
@@ -88,11 +90,31 @@ public:
     }
     waiter* arm(task_root& root, turn& here)
     {
-        if (!enabled_)
+        // What has to be started is, once nothing else is ready.
+        if (!enabled_ || starts)
             return nullptr;
         op_.root = &root;
         op_.prepare(here);
         return &op_;
+    }
+    /// Starts it, if it is one that is to be; null otherwise.
+    started_operation* start(task_root& root)
+    {
+        if constexpr (starts) {
+            if (!enabled_)
+                return nullptr;
+            op_.root = &root;
+            op_.begin();
+            return &op_;
+        }
+        return static_cast<void>(root), nullptr;
+    }
+    started_operation* started() noexcept
+    {
+        if constexpr (starts)
+            if (op_.begun())
+                return &op_;
+        return nullptr;
     }
     value_type take()
     {
@@ -125,6 +147,7 @@ public:
     using value_type = void;
     static constexpr bool is_default = true;
     static constexpr bool has_handler = !std::is_same_v<F, no_handler>;
+    static constexpr bool starts = false;
 
     explicit default_case(F&& handler) : handler_{std::move(handler)}
     {
@@ -135,6 +158,14 @@ public:
         return true;
     }
     waiter* arm(task_root&, turn&) noexcept
+    {
+        return nullptr;
+    }
+    started_operation* start(task_root&) noexcept
+    {
+        return nullptr;
+    }
+    started_operation* started() noexcept
     {
         return nullptr;
     }
@@ -180,6 +211,12 @@ auto as_operation(A&& what)
     }
 }
 
+/// Whether it can be a case without a task of its own, and without a result to be lost.
+template <class A>
+concept has_operation = selectable_operation<std::remove_cvref_t<A>> || requires(A&& what) {
+    requires std::derived_from<decltype(std::forward<A>(what).as_operation()), started_operation>;
+};
+
 template <class F>
 auto make_case(bool enabled, auto&& what, F handler)
 {
@@ -218,10 +255,15 @@ class select_operation {
 
 public:
     static constexpr bool any_handler = (Cases::has_handler || ...);
+    static constexpr bool starts = (Cases::starts || ...);
+    static constexpr std::size_t size = count;
     // A select without cases only ever throws; its result has a type all the same.
     using plain_result = std::conditional_t<count == 0, select_result<std::monostate>,
                                             select_result<storable_t<typename Cases::value_type>...>>;
     using answer = std::conditional_t<any_handler, std::size_t, plain_result>;
+
+    static constexpr bool any_suspending = (suspending_case<Cases> || ...);
+    using follow_result = std::conditional_t<any_suspending, std::size_t, answer>;
 
     explicit select_operation(Cases&&... cases) : cases_{std::move(cases)...}
     {
@@ -249,6 +291,17 @@ public:
                 of_.cases_);
             core_.emplace(root_, slots_.data(), locks_.data(), count, fallback(), Biased);
             return core_->start();
+        }
+        /// Between the two, if there was no answer: starts what has to be started.
+        void start_cases()
+        {
+            std::size_t at = 0;
+            const auto start = [&](auto& c) {
+                select_slot& slot = slots_[at++];
+                if (started_operation* const op = c.start(root_))
+                    select_core::set(slot, op, false);
+            };
+            std::apply([&](Cases&... c) { (start(c), ...); }, of_.cases_);
         }
         bool await_suspend(std::coroutine_handle<> frame) noexcept
         {
@@ -312,6 +365,20 @@ public:
     auto await_result_in(task_root& root) noexcept
     {
         return result_awaiter{*this, root};
+    }
+
+    /// What has been started of a case.
+    started_operation* started(std::size_t which) noexcept
+    {
+        started_operation* found = nullptr;
+        std::size_t at = 0;
+        std::apply([&](Cases&... c) { ((at++ == which ? void(found = c.started()) : void()), ...); }, cases_);
+        return found;
+    }
+    /// For those who have waited by themselves.
+    answer conclude_at(std::size_t chosen)
+    {
+        return conclude(chosen);
     }
 
     /// Starts the handler of a case; if that is a coroutine it is what is left to be awaited.
@@ -413,6 +480,71 @@ private:
     Select& of_;
 };
 
+/// The same, with operations that have to be started.
+template <class Select>
+struct choose_started {
+    explicit choose_started(Select& of) noexcept : of_{of}
+    {
+    }
+
+    class awaiter : public Select::chooser {
+    public:
+        using Select::chooser::chooser;
+
+        bool await_ready()
+        {
+            const bool answered = Select::chooser::await_ready();
+            // Out of turn, perhaps, but with an answer.
+            if (answered || this->core_->answered())
+                return answered;
+            this->start_cases();
+            return false;
+        }
+    };
+    auto await_in(task_root& root) const noexcept
+    {
+        return awaiter{of_, root};
+    }
+
+private:
+    Select& of_;
+};
+
+/// Operations that lose are told to end, and have ended before anything else happens. If the context has ended
+/// first they are, too; one that has succeeded then is the case that happens.
+template <class Select>
+task<typename Select::follow_result> select_and_end(Select what)
+{
+    std::size_t chosen = select_core::none;
+    std::exception_ptr failed;
+    try {
+        choose_started<Select> choice{what};
+        chosen = co_await std::move(choice);
+    } catch (...) {
+        failed = std::current_exception();
+    }
+    for (std::size_t i = 0; i < Select::size; ++i)
+        if (started_operation* const op = what.started(i); op != nullptr && i != chosen)
+            op->ask_to_end();
+    for (std::size_t i = 0; i < Select::size; ++i)
+        if (started_operation* const op = what.started(i); op != nullptr && i != chosen) {
+            end_of_started ended{*op};
+            co_await ended;
+            if (failed && chosen == select_core::none && op->succeeded())
+                chosen = i;
+        }
+    if (chosen == select_core::none)
+        std::rethrow_exception(failed);
+    if constexpr (Select::any_suspending) {
+        task<> handler = what.start(chosen);
+        if (handler)
+            co_await std::move(handler);
+        co_return chosen;
+    } else {
+        co_return what.conclude_at(chosen);
+    }
+}
+
 template <class Select>
 task<std::size_t> select_and_follow(Select what)
 {
@@ -428,7 +560,9 @@ template <bool Biased, class... Cases>
 LEAT_MAKES_TASK auto make_select(Cases... cases)
 {
     using type = select_operation<Biased, Cases...>;
-    if constexpr ((suspending_case<Cases> || ...))
+    if constexpr (type::starts)
+        return select_and_end(type{std::move(cases)...});
+    else if constexpr ((suspending_case<Cases> || ...))
         return select_and_follow(type{std::move(cases)...});
     else
         return type{std::move(cases)...};
@@ -483,6 +617,10 @@ template <class F>
 ///          channel_closed_error); cancelled_error or timed_out_error: the task's context ended first, and no
 ///          case happened. If a done() case is ready then, that case happens instead.
 /// Cancel   safe: no case has had an effect, and values to be sent are still their owners'.
+/// Asio     operations with use_task are started when no other case is ready; with otherwise() they are not. Those
+///          that lose are cancelled, and have ended before the handler runs; what they had completed by then is
+///          handed over if they were passed as lvalues (see use_task), else lost. If the context ends first, one that
+///          has succeeded all the same is the case that happens.
 /// Life     its operations refer to their channels, contexts and handles without keeping them: await it in the
 ///          same expression.
 /// Cost     no allocation, unless a handler is a coroutine; one lock for each case tried, all of them to park. With

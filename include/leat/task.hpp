@@ -254,6 +254,49 @@ template <class A>
     requires requires { A::in_any_context; }
 constexpr bool in_any_context<A> = A::in_any_context;
 
+/// What awaitables of others become in a task: adapt() gives something with await_in(). For those who know them.
+template <class A>
+struct foreign_awaitable;
+template <class A>
+concept adaptable = requires(A&& a) { foreign_awaitable<std::remove_cvref_t<A>>::adapt(std::forward<A>(a)); };
+
+/// Awaits what adapt() has made of it, and keeps that as long.
+template <class A, bool Throwing>
+class adapted_awaiter {
+    using adapted = decltype(foreign_awaitable<std::remove_cvref_t<A>>::adapt(std::declval<A>()));
+
+    static auto await(adapted& what, task_root& root)
+    {
+        if constexpr (Throwing)
+            return std::move(what).await_in(root);
+        else
+            return std::move(what).await_result_in(root);
+    }
+
+public:
+    adapted_awaiter(A&& what, task_root& root)
+        : adapted_{foreign_awaitable<std::remove_cvref_t<A>>::adapt(std::forward<A>(what))},
+          awaiter_{await(adapted_, root)}
+    {
+    }
+    bool await_ready()
+    {
+        return awaiter_.await_ready();
+    }
+    bool await_suspend(std::coroutine_handle<> frame) noexcept
+    {
+        return awaiter_.await_suspend(frame);
+    }
+    decltype(auto) await_resume()
+    {
+        return awaiter_.await_resume();
+    }
+
+private:
+    adapted adapted_;
+    decltype(await(std::declval<adapted&>(), std::declval<task_root&>())) awaiter_;
+};
+
 /// Marks an awaitable whose failure is to be a value.
 template <class A>
 class as_result_awaitable {
@@ -330,6 +373,9 @@ public:
                 runs_in.settle();
                 auto&& op = awaited.take();
                 return operation_awaiter<inner_type, false>{op, runs_in};
+            } else if constexpr (adaptable<inner>) {
+                runs_in.settle();
+                return adapted_awaiter<inner, false>{awaited.take(), runs_in};
             } else {
                 runs_in.settle();
                 return std::forward<inner>(awaited.take()).await_result_in(runs_in);
@@ -341,6 +387,9 @@ public:
             if constexpr (!in_any_context<type>)
                 runs_in.settle();
             return std::forward<A>(awaited).await_in(runs_in);
+        } else if constexpr (adaptable<A>) {
+            runs_in.settle();
+            return adapted_awaiter<A, true>{std::forward<A>(awaited), runs_in};
         } else if constexpr (is_awaitable_value<type>) {
             return ready_awaiter<type>{std::forward<A>(awaited)};
         } else if constexpr (std::is_same_v<type, std::suspend_never>) {

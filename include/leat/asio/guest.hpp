@@ -12,10 +12,11 @@
 //             empty: then the drain that runs him comes to it next. A drain that begins and finds more than one task
 //             posts the next at once, so that other threads of the context can help; on a strand nobody could.
 //             A task is in the queue once, or runs, or is parked: its turns never overlap, however many drains do.
-//   Counting  users_ counts the tasks of a scheduler, and the pins of those who are about to give it one, and of drains,
-//             from before they are posted (under the queue's lock, while the task that was added can not have ended)
-//             until they have ended or been destroyed. While there are users the executor's work is held, so io_context::run() does not return. With the last
-//             user of the service the timer is cancelled too: it would keep run() waiting for nobody.
+//   Counting  users_ counts the tasks of a scheduler, and the pins of those who are about to give it one, and of
+//             drains, from before they are posted (under the queue's lock, while the task that was added can not have
+//             ended) until they have ended or been destroyed. While there are users the executor's work is held, so
+//             io_context::run() does not return. With the last user of the service the timer is cancelled too: it
+//             would keep run() waiting for nobody.
 //   Places    The scheduler of a context's own executor stays until the context goes, so that leat::executor, which
 //             counts nothing, can be kept as long. That of any other executor (there may be a strand for each
 //             connection) lets go of the executor with its last user, and is used again for another. None is freed
@@ -37,6 +38,7 @@
 // asio timer are under timer_mutex_, which is taken with a shard's or a node's lock held, and takes none.
 #pragma once
 
+#include <leat/asio/handler.hpp>
 #include <leat/asio/use_task.hpp>
 #include <leat/detail/intrusive.hpp>
 #include <leat/detail/park.hpp>
@@ -47,7 +49,6 @@
 #include <asio/execution/executor.hpp>
 #include <asio/execution/outstanding_work.hpp>
 #include <asio/execution_context.hpp>
-#include <asio/executor_work_guard.hpp>
 #include <asio/io_context.hpp>
 #include <asio/io_context_strand.hpp>
 #include <asio/is_executor.hpp>
@@ -278,18 +279,6 @@ constexpr bool is_strand = std::is_same_v<E, asio::io_context::strand>;
 template <class E>
 constexpr bool is_strand<asio::strand<E>> = true;
 
-/// Executors of both of Asio's models.
-template <class E>
-concept asio_executor = asio::execution::is_executor<E>::value || asio::is_executor<E>::value;
-
-template <class E>
-decltype(auto) context_of(const E& executor)
-{
-    if constexpr (asio::can_query<const E&, asio::execution::context_t>::value)
-        return asio::query(executor, asio::execution::context);
-    else
-        return executor.context();
-}
 template <class E>
 using context_type = std::remove_cvref_t<decltype(context_of(std::declval<const E&>()))>;
 
@@ -299,27 +288,6 @@ constexpr bool is_contexts_own = false;
 template <class E>
     requires requires { typename context_type<E>::executor_type; }
 constexpr bool is_contexts_own<E> = std::is_same_v<typename context_type<E>::executor_type, E>;
-
-/// Work of an executor, as long as it lives. What asio::make_work_guard() does, but also for strands on executors that
-/// have Asio's new model only, of which that takes a strand for one of the old.
-template <class E>
-class held_work {
-public:
-    explicit held_work(const E& of) : work_(start(of))
-    {
-    }
-
-private:
-    static auto start(const E& of)
-    {
-        if constexpr (asio::execution::is_executor<E>::value)
-            return asio::prefer(of, asio::execution::outstanding_work.tracked);
-        else
-            return asio::make_work_guard(of);
-    }
-
-    decltype(start(std::declval<const E&>())) work_;
-};
 
 template <class E>
 class guest_executor_of final : public guest_executor {

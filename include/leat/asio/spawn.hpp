@@ -1,44 +1,29 @@
 // Tasks on any executor of Asio's, with any completion token.
 //
-// How tasks run on an executor that is not leat's: guest.hpp. The handler of a spawn() is owned by its hosted_spawn,
-// which the task knows as its scope:
-//
-//   ended      The task has ended; its result is moved here. In a drain the rest waits until the turn is over, so that
-//              the handler runs as one of the executor's functions: not in a turn, and free to throw. Elsewhere (the
-//              task has moved) it is posted.
-//   completed  On the handler's executor: the slot is cleared, the handler moved out, everything freed, then the
-//              handler called.
-//   abandoned  The task was destroyed by the end of its context, or what was posted was: the handler is destroyed
-//              without having been called, as Asio does.
-//
-// References: one is the task's, and then the completion's; one is that of what lies in the cancellation slot. Signals
-// are emitted, and the slot cleared, on the handler's executor, as Asio expects of its own operations. Only if
-// there is a slot does the task have a handle, through which it is cancelled; root_ holds it until the completion.
+// How tasks run on an executor that is not leat's: guest.hpp. The handler of a spawn() is owned (handler.hpp) by its
+// hosted_spawn, which the task knows as its scope.
+// When the task has ended its result is moved there. In a drain the rest waits until the turn is over, so that the
+// handler runs as one of the executor's functions: not in a turn, and free to throw. Elsewhere (the task has moved) it
+// is posted. A task that is destroyed by the end of its context abandons its handler. Only if there is a slot does
+// the task have a handle, through which it is cancelled; root_ holds it until release().
 #pragma once
 
 #include <leat/asio/guest.hpp>
+#include <leat/asio/handler.hpp>
 #include <leat/detail/callback.hpp>
 #include <leat/runtime.hpp>
 #include <leat/spawn.hpp>
 #include <leat/this_task.hpp>
 
 #include <asio/any_io_executor.hpp>
-#include <asio/associated_allocator.hpp>
-#include <asio/associated_cancellation_slot.hpp>
-#include <asio/associated_executor.hpp>
 #include <asio/async_result.hpp>
 #include <asio/bind_allocator.hpp>
 #include <asio/bind_cancellation_slot.hpp>
 #include <asio/bind_executor.hpp>
-#include <asio/cancellation_type.hpp>
 #include <asio/detached.hpp>
-#include <asio/dispatch.hpp>
-#include <asio/post.hpp>
 
 #include <atomic>
-#include <cstdint>
 #include <exception>
-#include <memory>
 #include <optional>
 #include <string>
 #include <type_traits>
@@ -60,220 +45,92 @@ constexpr bool ignores_failure<asio::cancellation_slot_binder<T, S>> = ignores_f
 template <class T, class A>
 constexpr bool ignores_failure<asio::allocator_binder<T, A>> = ignores_failure<T>;
 
-/// What does not depend on the handler.
-class hosted_spawn_base : public join_scope_base, public after_turn {
-public:
-    hosted_spawn_base(const hosted_spawn_base&) = delete;
-    hosted_spawn_base& operator=(const hosted_spawn_base&) = delete;
-
-    void ref() noexcept
-    {
-        refs_.fetch_add(1, std::memory_order_relaxed);
-    }
-    void unref() noexcept
-    {
-        if (refs_.fetch_sub(1, std::memory_order_acq_rel) == 1)
-            destroy();
-    }
-
-    /// By the slot.
-    void cancel() noexcept
-    {
-        if (joinable_root* const root = root_.load(std::memory_order_acquire))
-            root->cancel();
-    }
-
-protected:
-    hosted_spawn_base() noexcept = default;
-    ~hosted_spawn_base() = default;
-
-    virtual void destroy() noexcept = 0;
-
-    void keep_handle(joinable_root& root) noexcept
-    {
-        root_.store(&root, std::memory_order_release);
-    }
-    void drop_handle() noexcept
-    {
-        if (joinable_root* const root = root_.exchange(nullptr, std::memory_order_acq_rel))
-            root->drop_handle();
-    }
-    /// Of a task that nobody is told of, and that has not just been told to end.
-    static void report(joinable_root& ended, const std::exception_ptr& thrown) noexcept;
-    /// In a drain: to be called when the turn is over. False elsewhere.
-    [[nodiscard]] static bool follow_turn(turn* by, after_turn& job) noexcept;
-
-private:
-    std::atomic<std::uint32_t> refs_{1};
-    std::atomic<joinable_root*> root_{nullptr};
-};
-
-/// What is put into a cancellation slot.
-class hosted_cancel {
-public:
-    explicit hosted_cancel(hosted_spawn_base& of) noexcept : of_{&of}
-    {
-        of.ref();
-    }
-    hosted_cancel(hosted_cancel&& other) noexcept : of_{std::exchange(other.of_, nullptr)}
-    {
-    }
-    hosted_cancel& operator=(hosted_cancel&&) = delete;
-    ~hosted_cancel()
-    {
-        if (of_ != nullptr)
-            of_->unref();
-    }
-    void operator()(asio::cancellation_type type) noexcept
-    {
-        if (type != asio::cancellation_type::none)
-            of_->cancel();
-    }
-
-private:
-    hosted_spawn_base* of_;
-};
+/// Tells of a task whose token takes no failure, unless it has just been told to end.
+void report_detached(joinable_root& ended, const std::exception_ptr& thrown) noexcept;
+/// In a drain: has the job done when the turn is over. False elsewhere.
+[[nodiscard]] bool follow_turn(turn* by, after_turn& job) noexcept;
 
 template <class T, class Handler, class E>
-class hosted_spawn final : public hosted_spawn_base {
-    using handler_executor = asio::associated_executor_t<Handler, E>;
-    using given_allocator = asio::associated_allocator_t<Handler>;
-    /// Without one of the handler's own, the frame pool.
-    using used_allocator = std::conditional_t<std::is_same_v<given_allocator, std::allocator<void>>,
-                                              frame_allocator<void>, given_allocator>;
-    using allocator = typename std::allocator_traits<used_allocator>::template rebind_alloc<hosted_spawn>;
-
-    class completion {
-    public:
-        using allocator_type = used_allocator;
-
-        explicit completion(hosted_spawn& of) noexcept : of_{&of}
-        {
-        }
-        completion(completion&& other) noexcept : of_{std::exchange(other.of_, nullptr)}
-        {
-        }
-        completion& operator=(completion&&) = delete;
-        ~completion()
-        {
-            if (of_ != nullptr)
-                of_->abandon();
-        }
-        void operator()()
-        {
-            std::exchange(of_, nullptr)->complete();
-        }
-        allocator_type get_allocator() const noexcept
-        {
-            return of_->allocator_;
-        }
-
-    private:
-        hosted_spawn* of_;
-    };
+class hosted_spawn final : public handler_owner<hosted_spawn<T, Handler, E>, Handler, E>,
+                           public join_scope_base,
+                           private after_turn {
+    using owner = handler_owner<hosted_spawn, Handler, E>;
 
 public:
-    static hosted_spawn* make(Handler&& handler, const E& executor)
+    hosted_spawn(Handler&& handler, const E& executor) : owner{std::move(handler), executor}
     {
-        used_allocator used = allocator_of(handler);
-        allocator memory{used};
-        hosted_spawn* const space = std::allocator_traits<allocator>::allocate(memory, 1);
-        return ::new (static_cast<void*>(space)) hosted_spawn(std::move(handler), executor, used);
     }
 
     /// Starts the task. Afterwards this may have gone.
     void launch(joinable_root& root, turn* by)
     {
-        const auto slot = asio::get_associated_cancellation_slot(*handler_);
-        const bool cancellable = slot.is_connected();
-        if (cancellable) {
-            auto may_be_assigned = slot;
-            may_be_assigned.assign(hosted_cancel{*this});
-            keep_handle(root);
-        }
+        const bool cancellable = this->connect_slot();
+        if (cancellable)
+            root_.store(&root, std::memory_order_release);
         root.launch(by, cancellable);
     }
-
-    /// The handler is never called.
-    void abandon() noexcept
+    void cancel() noexcept override
     {
-        drop_handle();
-        handler_.reset();
-        work_.reset();
-        unref();
+        if (joinable_root* const root = root_.load(std::memory_order_acquire))
+            root->cancel();
     }
 
 private:
-    hosted_spawn(Handler&& handler, const E& executor, const used_allocator& used)
-        : allocator_{used}, handler_{std::move(handler)},
-          executor_{asio::get_associated_executor(*handler_, executor)}, work_{executor_}
-    {
-    }
-    ~hosted_spawn() = default;
+    friend owner;
 
-    static used_allocator allocator_of(const Handler& handler) noexcept
-    {
-        if constexpr (std::is_same_v<used_allocator, given_allocator>)
-            return asio::get_associated_allocator(handler);
-        else
-            return {};
-    }
-    void destroy() noexcept override
-    {
-        allocator memory{allocator_};
-        this->~hosted_spawn();
-        std::allocator_traits<allocator>::deallocate(memory, this, 1);
-    }
+    class answer {
+    public:
+        explicit answer(outcome<T>& from) noexcept
+        {
+            from.move_to(result_);
+        }
+        void operator()(Handler&& handler)
+        {
+            if constexpr (std::is_void_v<T>) {
+                std::move(handler)(result_.thrown());
+            } else {
+                if (result_.has_value())
+                    std::move(handler)(std::exception_ptr{}, result_.take());
+                else
+                    std::move(handler)(result_.thrown(), T());
+            }
+        }
 
+    private:
+        outcome<T> result_;
+    };
+
+    void release() noexcept
+    {
+        if (joinable_root* const root = root_.exchange(nullptr, std::memory_order_acq_rel))
+            root->drop_handle();
+    }
+    answer take_answer() noexcept
+    {
+        return answer{result_};
+    }
     void child_ended(joinable_root& child, std::exception_ptr thrown, bool, turn* by) noexcept override
     {
         outcome<T>& left = static_cast<joinable<T>&>(child).result;
         if (left.empty()) {
-            abandon();
+            this->abandon();
             return;
         }
         if constexpr (ignores_failure<Handler>)
             if (thrown)
-                report(child, thrown);
+                report_detached(child, thrown);
         thrown = nullptr;
         left.move_to(result_);
         if (!follow_turn(by, *this))
-            asio::post(executor_, completion{*this});
+            this->complete_later();
     }
     void turn_over() override
     {
-        const handler_executor on = executor_;
-        asio::dispatch(on, completion{*this});
+        this->complete_here();
     }
 
-    void complete()
-    {
-        // By others nobody is cancelled any more: the slot may be used for the next operation.
-        auto slot = asio::get_associated_cancellation_slot(*handler_);
-        if (slot.is_connected())
-            slot.clear();
-        drop_handle();
-        [[maybe_unused]] const held_work<handler_executor> busy = std::move(*work_);
-        Handler handler = std::move(*handler_);
-        handler_.reset();
-        outcome<T> result;
-        result_.move_to(result);
-        unref();
-        if constexpr (std::is_void_v<T>) {
-            std::move(handler)(result.thrown());
-        } else {
-            if (result.has_value())
-                std::move(handler)(std::exception_ptr{}, result.take());
-            else
-                std::move(handler)(result.thrown(), T());
-        }
-    }
-
-    used_allocator allocator_;
-    std::optional<Handler> handler_;
-    handler_executor executor_;
-    std::optional<held_work<handler_executor>> work_;
     outcome<T> result_;
+    std::atomic<joinable_root*> root_{nullptr};
 };
 
 /// Options that outlast the call in which they were given.

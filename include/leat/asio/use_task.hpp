@@ -399,6 +399,9 @@ struct asio_signature<R(Ts...) && noexcept> : asio_signature<R(Ts...)> {};
 
 // ---- The awaiting side ---------------------------------------------------------------------------
 
+template <class Operation>
+class asio_case;
+
 /// What does not depend on the operation.
 class asio_awaiter_base : protected waiter, private stop_hook {
 public:
@@ -469,6 +472,10 @@ public:
     {
         if (!may_start())
             return true;
+        if (auto* const kept = op_.take_kept()) {
+            wait_ = kept;
+            return is_over();
+        }
         auto* const wait = signature::wait::make();
         wait_ = wait;
         op_.start(typename signature::handler{*wait});
@@ -526,27 +533,55 @@ private:
     Operation& op_;
 };
 
-/// An operation of Asio's that has not been started.
+/// An operation of Asio's that has not been started. What has lost in a select and succeeded all the same is kept
+/// here, and given to the next who awaits it.
 template <class Signature, class Initiation, class... Args>
 class [[nodiscard("an operation does nothing until it is awaited")]] asio_operation {
 public:
     using signature = asio_signature<Signature>;
     using value_type = typename signature::value_type;
+    using wait = typename signature::wait;
 
     template <class I, class... As>
     explicit asio_operation(std::in_place_t, I&& initiation, As&&... args)
         : initiation_(std::forward<I>(initiation)), args_(std::forward<As>(args)...)
     {
     }
+    asio_operation(asio_operation&& other)
+        : initiation_(std::move(other.initiation_)), args_(std::move(other.args_)),
+          kept_{std::exchange(other.kept_, nullptr)}
+    {
+    }
+    asio_operation& operator=(asio_operation&&) = delete;
+    ~asio_operation()
+    {
+        if (kept_ != nullptr)
+            kept_->unref();
+    }
 
     /// Once. Lets go of what it was made with, executors above all: they may have to go before the await is over.
     void start(typename signature::handler&& handler)
     {
-        Initiation initiation = std::move(initiation_);
-        std::tuple<Args...> args = std::move(args_);
-        std::apply(
-            [&](Args&... each) { std::move(initiation)(std::move(handler), static_cast<Args&&>(each)...); },
-            args);
+        start(std::move(handler), std::move(initiation_), std::move(args_));
+    }
+    /// Any number of times, one after the other.
+    void start_again(typename signature::handler&& handler)
+    {
+        static_assert(std::is_copy_constructible_v<Initiation> &&
+                          std::is_copy_constructible_v<std::tuple<Args...>>,
+                      "leat: this operation of Asio's can be started once: std::move() it into the select");
+        start(std::move(handler), Initiation(initiation_), std::tuple<Args...>(args_));
+    }
+
+    /// A wait that has ended, with its reference.
+    wait* take_kept() noexcept
+    {
+        return std::exchange(kept_, nullptr);
+    }
+    void keep(wait& ended) noexcept
+    {
+        ended.ref();
+        kept_ = &ended;
     }
 
     auto await_in(task_root& root) && noexcept
@@ -558,9 +593,27 @@ public:
         return asio_awaiter<asio_operation, false>{*this, root};
     }
 
+    // For select.
+    asio_case<asio_operation> as_operation() &&
+    {
+        return asio_case<asio_operation>{std::move(*this)};
+    }
+    asio_case<asio_operation&> as_operation() &
+    {
+        return asio_case<asio_operation&>{*this};
+    }
+
 private:
+    static void start(typename signature::handler&& handler, Initiation initiation, std::tuple<Args...> args)
+    {
+        std::apply(
+            [&](Args&... each) { std::move(initiation)(std::move(handler), static_cast<Args&&>(each)...); },
+            args);
+    }
+
     Initiation initiation_;
     std::tuple<Args...> args_;
+    wait* kept_ = nullptr;
 };
 
 /// An initiation whose handler has an executor of its own, which is where signals are emitted then.
@@ -600,6 +653,12 @@ private:
 ///          operation has ended, never before, so that its buffers are free; should it have succeeded
 ///          meanwhile, that counts, and nothing is lost. An operation that ignores cancellation is waited for.
 ///          If the context has ended already, the operation is not started.
+/// Select   it is a case, and works in when_any(): if it loses it is cancelled, and has ended before the handler of the
+///          winner runs. A read may have taken bytes by then. They are lost if the operation was a temporary. One that is
+///          a variable of the caller's keeps what it has completed, and gives it when it is next selected or,
+///          moved, awaited; it can be used for one select after the other:
+///              auto read = socket.async_read_some(buffer, use_task);
+///              co_await select(on(read, ...), on(news.recv(), ...));
 /// Threads  the operation is started by the task, on its worker; its I/O object must not be used by others
 ///          meanwhile. On an io_context that several threads run, operations of several steps need a strand, as they do
 ///          without leat; on a pool they do not.
@@ -675,3 +734,25 @@ struct asio::associated_executor<leat::detail::asio_handler<Ts...>, Candidate> {
         return candidate;
     }
 };
+
+namespace leat::detail {
+
+template <class>
+constexpr bool is_asio_operation = false;
+template <class Signature, class Initiation, class... Args>
+constexpr bool is_asio_operation<asio_operation<Signature, Initiation, Args...>> = true;
+
+/// asio::deferred operations, and all that can be called with a token to start one.
+template <class A>
+    requires requires(A&& a) { requires is_asio_operation<decltype(std::forward<A>(a)(use_task_t{}))>; }
+struct foreign_awaitable<A> {
+    template <class B>
+    static auto adapt(B&& deferred)
+    {
+        return std::forward<B>(deferred)(use_task_t{});
+    }
+};
+
+}  // namespace leat::detail
+
+#include <leat/asio/operation_case.hpp>

@@ -26,7 +26,7 @@
 // Life. Handles are counted in refs_. Waiters that are linked, or that have been dropped because somebody
 // else won their task, are counted in waiting_: their tasks will yet take the lock. The core is freed by
 // whoever makes both zero. When the last handle goes, nobody can ever complete the operations that still
-// wait, so the channel closes.
+// wait, so the channel closes. Who pins the core counts as one that waits.
 #pragma once
 
 #include <leat/detail/atomic.hpp>
@@ -120,11 +120,19 @@ public:
         queue.remove(node);
         return --waiting_ == 0 && orphaned_;
     }
+    /// Keeps the core, but not the channel open: for a sender who is to end when nobody can receive any more.
+    void pin() noexcept
+    {
+        const spin_guard hold{lock};
+        ++waiting_;
+    }
+    void unpin() noexcept;
     virtual void destroy() noexcept = 0;
 
     mutable spinlock lock;
     waiter_list senders;
     waiter_list receivers;
+    waiter_list watchers;  ///< wait for the end
 
 protected:
     explicit channel_base(std::size_t capacity) noexcept : capacity_{capacity}
@@ -166,6 +174,8 @@ class channel_waiter : public waiter {
 public:
     /// Set by whoever completes the operation.
     enum class outcome : unsigned char { none, moved, closed };
+    /// In which queue it waits.
+    enum class side : unsigned char { receives, sends, watches };
 
     spinlock& source() noexcept final
     {
@@ -191,7 +201,7 @@ public:
     bool attached = false;
 
 protected:
-    channel_waiter(channel_base* of, bool sends) noexcept : sends_{sends}, channel_{of}
+    channel_waiter(channel_base* of, side on) noexcept : side_{on}, channel_{of}
     {
     }
     ~channel_waiter() = default;
@@ -199,11 +209,16 @@ protected:
 private:
     waiter_list& queue() const noexcept
     {
-        return sends_ ? channel_->senders : channel_->receivers;
+        switch (side_) {
+        case side::receives: return channel_->receivers;
+        case side::sends: return channel_->senders;
+        case side::watches: break;
+        }
+        return channel_->watchers;
     }
 
     bool frees_channel_ = false;
-    bool sends_;
+    side side_;
 
 protected:
     channel_base* channel_;
@@ -239,7 +254,7 @@ public:
 template <class Item>
 class channel_sender : public channel_waiter {
 public:
-    explicit channel_sender(channel_base* to) noexcept : channel_waiter{to, true}
+    explicit channel_sender(channel_base* to) noexcept : channel_waiter{to, side::sends}
     {
     }
     Item* item = nullptr;
@@ -248,7 +263,7 @@ public:
 template <class Item>
 class channel_receiver : public channel_waiter {
 public:
-    explicit channel_receiver(channel_base* from) noexcept : channel_waiter{from, false}
+    explicit channel_receiver(channel_base* from) noexcept : channel_waiter{from, side::receives}
     {
     }
     ~channel_receiver()

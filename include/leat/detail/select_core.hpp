@@ -86,6 +86,11 @@ public:
     {
         return chosen_;
     }
+    /// Whether start() had an answer, if only for a later turn.
+    bool answered() const noexcept
+    {
+        return state_ == state::complete || state_ == state::refused;
+    }
 
 private:
     enum class state : unsigned char { fresh, complete, refused, parked };

@@ -1,0 +1,985 @@
+#pragma once
+
+#include <leat/detail/pipeline_core.hpp>
+#include <leat/detail/pipeline_stages.hpp>
+#include <leat/flow/rate_limiter.hpp>
+#include <leat/flow/retry.hpp>
+
+#include <concepts>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <tuple>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+namespace leat {
+
+namespace detail {
+
+/// A number in options: any integer; negative ones are refused when they are used.
+class stage_amount {
+public:
+    constexpr stage_amount() noexcept = default;
+    template <std::integral N>
+    constexpr stage_amount(N n) : value_{std::cmp_less(n, 0) ? invalid() : static_cast<std::size_t>(n)}
+    {
+    }
+    constexpr std::size_t get() const noexcept
+    {
+        return value_;
+    }
+
+private:
+    static std::size_t invalid()
+    {
+        throw_bad_amount();
+    }
+    std::size_t value_ = 0;
+};
+
+}  // namespace detail
+
+/// How the function of a stage is called. A stage that is given options has tasks of its own, one for each worker.
+struct stage_options {
+    detail::stage_amount workers = 1;  ///< how many calls may be under way at a time
+    bool ordered = false;  ///< give on in the order of the items, not in that in which they are done
+    detail::stage_amount buffer = 0;  ///< how many items may wait for the workers
+};
+
+namespace detail {
+
+struct inline_stage {};
+
+std::string describe_function(const char* name, const char* on_error, const stage_options* options);
+
+/// map, filter, flat_map, tee(f), for_each.
+template <stage_kind K, class F, class Policy, class Options>
+class function_stage : public pipeline_stage {
+public:
+    static constexpr bool calls_function = true;
+    static constexpr bool is_sink = K == stage_kind::for_each;
+    template <class T>
+    using output = typename stage_output<K, stage_types<K, F, Policy, T>, T>::type;
+
+    function_stage(F function, Policy policy, Options options)
+        : f(std::move(function)), policy_{policy}, options_{options}
+    {
+        if constexpr (own_tasks)
+            if (options_.workers.get() == 0)
+                throw_bad_amount();
+    }
+    template <class To>
+    auto with_policy(To to) &&
+    {
+        return function_stage<K, F, To, Options>{std::move(f), to, options_};
+    }
+
+    template <class T, class Down>
+    auto feeder(pipeline_run& run, std::size_t number, Down down)
+    {
+        stage_meter* const meter = run.meter(number);
+        using caller = stage_caller<K, F, Policy, T>;
+        caller call{f, policy_, run, meter};
+        if constexpr (!own_tasks) {
+            return function_feeder<K, F, Policy, T, Down>{call, std::move(down)};
+        } else {
+            // Both ways of giving on feed through one type, so that the choice can be made when it runs.
+            const std::size_t workers = options_.workers.get();
+            if (options_.ordered && K != stage_kind::for_each)
+                return split_feeder<T, caller>{ordered<T>(run, call, workers, std::move(down))};
+            return split_feeder<T, caller>{unordered<T>(run, meter, call, workers, std::move(down))};
+        }
+    }
+    std::string describe() const
+    {
+        constexpr const char* names[] = {"map", "filter", "flat_map", "tee", "for_each"};
+        constexpr const char* answer = std::is_same_v<Policy, skip_on_error>      ? " on_error(skip)"
+                                       : std::is_same_v<Policy, collect_on_error> ? " on_error(collect)"
+                                       : std::is_same_v<Policy, retry_on_error>   ? " on_error(retry)"
+                                                                                  : "";
+        const char* const name = names[static_cast<std::size_t>(K)];
+        if constexpr (own_tasks)
+            return describe_function(name, answer, &options_);
+        else
+            return describe_function(name, answer, nullptr);
+    }
+
+    F f;
+
+private:
+    static constexpr bool own_tasks = std::is_same_v<Options, stage_options>;
+
+    /// Feeds workers, who take items as they are free, or an order.
+    template <class T, class Caller>
+    class split_feeder {
+    public:
+        static constexpr bool async = true;
+        static constexpr bool concurrent = false;
+
+        explicit split_feeder(channel_feeder<T> plain) : plain_{std::move(plain)}
+        {
+        }
+        explicit split_feeder(ordered_feeder<T, typename Caller::answer> in_order)
+            : in_order_{std::move(in_order)}
+        {
+        }
+        task<bool> feed(T item)
+        {
+            return plain_ ? plain_->feed(std::move(item)) : in_order_->feed(std::move(item));
+        }
+        task<> finish()
+        {
+            return plain_ ? plain_->finish() : in_order_->finish();
+        }
+
+    private:
+        std::optional<channel_feeder<T>> plain_;
+        std::optional<ordered_feeder<T, typename Caller::answer>> in_order_;
+    };
+
+    template <class T, class Caller, class Down>
+    auto unordered(pipeline_run& run, stage_meter* meter, Caller call, std::size_t workers, Down down)
+    {
+        // Workers give on at the same time: to a channel, unless what is below is one.
+        if constexpr (!Down::concurrent) {
+            using U = output<T>;
+            return start_workers<T>(run, meter, call, workers,
+                                    begin_segment<U>(run, 0, "pipeline", nullptr, std::move(down)));
+        } else {
+            return start_workers<T>(run, meter, call, workers, std::move(down));
+        }
+    }
+    template <class T, class Caller, class Down>
+    channel_feeder<T> start_workers(pipeline_run& run, stage_meter* meter, Caller call, std::size_t workers,
+                                    Down down)
+    {
+        using feeder_type = function_feeder<K, F, Policy, T, Down>;
+        channel<T> between{options_.buffer.get()};
+        if (meter != nullptr)
+            meter->watch(channel_access::core(between));
+        auto count = std::make_shared<worker_count>(workers);
+        for (std::size_t i = 0; i < workers; ++i)
+            run.start(run_worker<T, feeder_type>(run, run.level(), receiver<T>{between},
+                                                 feeder_type{call, down}, count),
+                      "pipeline worker");
+        run.deepen();
+        return channel_feeder<T>{std::move(between)};
+    }
+    template <class T, class Caller, class Down>
+    auto ordered(pipeline_run& run, Caller call, std::size_t workers, Down down)
+    {
+        using answer = typename Caller::answer;
+        using deliverer = stage_deliverer<K, typename Caller::types, T, Down>;
+        channel<channel<answer>> order{workers + options_.buffer.get()};
+        channel<ordered_job<T, answer>> work{options_.buffer.get()};
+        run.start(run_ordered_end<answer, Caller, deliverer>(
+                      run, run.level(), receiver<channel<answer>>{order}, call, deliverer{std::move(down)}),
+                  "pipeline order");
+        run.deepen();
+        for (std::size_t i = 0; i < workers; ++i)
+            run.start(run_ordered_worker<T, Caller>(receiver<ordered_job<T, answer>>{work}, call),
+                      "pipeline worker");
+        return ordered_feeder<T, answer>{std::move(work), std::move(order)};
+    }
+
+    Policy policy_;
+    [[no_unique_address]] Options options_;
+};
+
+template <stage_kind K, class F>
+auto make_function_stage(F f)
+{
+    return function_stage<K, F, fail_on_error, inline_stage>{std::move(f), {}, {}};
+}
+template <stage_kind K, class F>
+auto make_function_stage(F f, const stage_options& options)
+{
+    return function_stage<K, F, fail_on_error, stage_options>{std::move(f), {}, options};
+}
+
+class batch_stage : public pipeline_stage {
+public:
+    template <class T>
+    using output = std::vector<T>;
+
+    explicit batch_stage(std::size_t size) : size_{size}
+    {
+        if (size_ == 0)
+            throw_bad_amount();
+    }
+    template <class T, class Down>
+    auto feeder(pipeline_run&, std::size_t, Down down)
+    {
+        return make_state_feeder<std::vector<T>, T>(batch_state<T>{size_}, std::move(down));
+    }
+    std::string describe() const;
+
+private:
+    std::size_t size_;
+};
+
+class timed_batch_stage : public pipeline_stage {
+public:
+    template <class T>
+    using output = std::vector<T>;
+
+    timed_batch_stage(std::size_t size, clock::duration wait, const char* name)
+        : size_{size}, wait_{wait}, name_{name}
+    {
+        if (size_ == 0)
+            throw_bad_amount();
+    }
+    template <class T, class Down>
+    auto feeder(pipeline_run& run, std::size_t number, Down down)
+    {
+        const std::size_t level = run.level();
+        return begin_timed_segment<T>(run, name_, run.meter(number), [&](receiver<T> in) {
+            return run_batch<T, Down>(run, level, std::move(in), size_, wait_, std::move(down));
+        });
+    }
+    std::string describe() const;
+
+private:
+    std::size_t size_;
+    clock::duration wait_;
+    const char* name_;
+};
+
+class window_stage : public pipeline_stage {
+public:
+    template <class T>
+    using output = std::vector<T>;
+
+    window_stage(std::size_t size, std::size_t step) : size_{size}, step_{step}
+    {
+        if (size_ == 0 || step_ == 0)
+            throw_bad_amount();
+    }
+    template <class T, class Down>
+    auto feeder(pipeline_run&, std::size_t, Down down)
+    {
+        return make_state_feeder<std::vector<T>, T>(window_state<T>{size_, step_}, std::move(down));
+    }
+    std::string describe() const;
+
+private:
+    std::size_t size_;
+    std::size_t step_;
+};
+
+class slice_stage : public pipeline_stage {
+public:
+    template <class T>
+    using output = T;
+
+    slice_stage(std::size_t first, std::size_t beyond) noexcept : first_{first}, beyond_{beyond}
+    {
+    }
+    template <class T, class Down>
+    auto feeder(pipeline_run&, std::size_t, Down down)
+    {
+        return make_state_feeder<T, T>(slice_state<T>{first_, beyond_}, std::move(down));
+    }
+    std::string describe() const;
+
+private:
+    std::size_t first_;
+    std::size_t beyond_;
+};
+
+template <class Key>
+class distinct_stage : public pipeline_stage {
+public:
+    template <class T>
+    using output = T;
+
+    explicit distinct_stage(Key key) : key_(std::move(key))
+    {
+    }
+    template <class T, class Down>
+    auto feeder(pipeline_run&, std::size_t, Down down)
+    {
+        return make_state_feeder<T, T>(distinct_state<T, Key>{key_}, std::move(down));
+    }
+    std::string describe() const
+    {
+        return "distinct";
+    }
+
+private:
+    Key key_;
+};
+
+class throttle_stage : public pipeline_stage {
+public:
+    template <class T>
+    using output = T;
+
+    explicit throttle_stage(rate_limiter limiter) noexcept : limiter_{std::move(limiter)}
+    {
+    }
+    template <class T, class Down>
+    auto feeder(pipeline_run&, std::size_t, Down down)
+    {
+        return throttle_feeder<T, Down>{limiter_, std::move(down)};
+    }
+    std::string describe() const;
+
+private:
+    rate_limiter limiter_;
+};
+
+template <class To>
+class channel_tee_stage : public pipeline_stage {
+public:
+    template <class T>
+    using output = T;
+
+    explicit channel_tee_stage(To to) : to_{std::move(to)}
+    {
+    }
+    template <class T, class Down>
+    auto feeder(pipeline_run&, std::size_t, Down down)
+    {
+        return tee_feeder<T, To, Down>{to_, std::move(down)};
+    }
+    std::string describe() const
+    {
+        return "tee";
+    }
+
+private:
+    To to_;
+};
+
+class debounce_stage : public pipeline_stage {
+public:
+    template <class T>
+    using output = T;
+
+    explicit debounce_stage(clock::duration silence) noexcept : silence_{silence}
+    {
+    }
+    template <class T, class Down>
+    auto feeder(pipeline_run& run, std::size_t number, Down down)
+    {
+        const std::size_t level = run.level();
+        return begin_timed_segment<T>(run, "debounce", run.meter(number), [&](receiver<T> in) {
+            return run_debounce<T, Down>(run, level, std::move(in), silence_, std::move(down));
+        });
+    }
+    std::string describe() const;
+
+private:
+    clock::duration silence_;
+};
+
+class timeout_stage : public pipeline_stage {
+public:
+    template <class T>
+    using output = T;
+
+    explicit timeout_stage(clock::duration limit) noexcept : limit_{limit}
+    {
+    }
+    template <class T, class Down>
+    auto feeder(pipeline_run& run, std::size_t number, Down down)
+    {
+        const std::size_t level = run.level();
+        return begin_timed_segment<T>(run, "timeout", run.meter(number), [&](receiver<T> in) {
+            return run_timeout<T, Down>(run, level, std::move(in), limit_, std::move(down));
+        });
+    }
+    std::string describe() const;
+
+private:
+    clock::duration limit_;
+};
+
+// ---- Sinks with a result -------------------------------------------------------------------------------
+
+template <class T, class R, class F>
+class fold_feeder {
+public:
+    static constexpr bool async = is_coroutine<F, R, T>;
+    static constexpr bool concurrent = false;
+
+    fold_feeder(R& into, F& f) noexcept : into_{&into}, f_{&f}
+    {
+    }
+    auto feed(T item)
+    {
+        if constexpr (async) {
+            return feed_later(std::move(item));
+        } else {
+            *into_ = (*f_)(std::move(*into_), std::move(item));
+            return true;
+        }
+    }
+    auto finish()
+    {
+        if constexpr (async)
+            return nothing_to_finish();
+    }
+
+private:
+    task<bool> feed_later(T item)
+    {
+        R next = co_await (*f_)(std::move(*into_), std::move(item));
+        *into_ = std::move(next);
+        co_return true;
+    }
+    R* into_;
+    F* f_;
+};
+
+template <class R, class F>
+class fold_stage : public pipeline_stage {
+public:
+    static constexpr bool is_sink = true;
+    template <class T>
+    using result_type = R;
+
+    fold_stage(R initial, F f) : initial_(std::move(initial)), f_(std::move(f))
+    {
+    }
+    template <class T>
+    R initial()
+    {
+        return std::move(initial_);
+    }
+    template <class T>
+    auto sink(R& into)
+    {
+        return fold_feeder<T, R, F>{into, f_};
+    }
+    std::string describe() const
+    {
+        return "fold";
+    }
+
+private:
+    R initial_;
+    F f_;
+};
+
+template <class T>
+class collect_feeder {
+public:
+    static constexpr bool async = false;
+    static constexpr bool concurrent = false;
+
+    explicit collect_feeder(std::vector<T>& into) noexcept : into_{&into}
+    {
+    }
+    bool feed(T item)
+    {
+        into_->push_back(std::move(item));
+        return true;
+    }
+    void finish() noexcept
+    {
+    }
+
+private:
+    std::vector<T>* into_;
+};
+
+class collect_stage : public pipeline_stage {
+public:
+    static constexpr bool is_sink = true;
+    template <class T>
+    using result_type = std::vector<T>;
+
+    template <class T>
+    std::vector<T> initial()
+    {
+        return {};
+    }
+    template <class T>
+    auto sink(std::vector<T>& into)
+    {
+        return collect_feeder<T>{into};
+    }
+    std::string describe() const;
+    /// `| collect()` as well as `| collect`.
+    constexpr collect_stage operator()() const noexcept
+    {
+        return *this;
+    }
+};
+
+template <class S>
+constexpr bool is_sink_stage = false;
+template <class S>
+    requires requires { S::is_sink; }
+constexpr bool is_sink_stage<S> = S::is_sink;
+
+template <class Policy>
+class on_error_stage {
+public:
+    explicit on_error_stage(Policy p) : policy{p}
+    {
+    }
+    Policy policy;
+};
+
+/// The type of the items before stage I.
+template <std::size_t I, class T, class... Stages>
+struct item_before {
+    using type = T;
+};
+template <std::size_t I, class T, class First, class... Rest>
+    requires(I > 0)
+struct item_before<I, T, First, Rest...> : item_before<I - 1, typename First::template output<T>, Rest...> {};
+
+template <class Last, class T>
+struct pipeline_result {
+    using type = void;
+};
+template <class Last, class T>
+    requires requires { typename Last::template result_type<T>; }
+struct pipeline_result<Last, T> {
+    using type = typename Last::template result_type<T>;
+};
+
+}  // namespace detail
+
+/// What an observer sees of one stage.
+struct stage_progress {
+    std::string name;            ///< as describe() calls it
+    std::uint64_t items_in = 0;  ///< counted by stages that call a function
+    std::uint64_t items_out = 0;
+    std::uint64_t failed = 0;     ///< calls that failed, with an on_error()
+    double rate = 0;              ///< items in, for each second since the run began
+    std::size_t queue_depth = 0;  ///< items that wait for the stage, if it has a task of its own
+    clock::duration busy{};       ///< time spent in its function, of all workers together
+};
+
+/// Watches a pipeline while it runs. Keeps what it watches; outlives the run. Threads: any.
+class pipeline_observer {
+public:
+    std::vector<stage_progress> stages() const;
+    bool running() const noexcept;
+
+    // For the library.
+    explicit pipeline_observer(std::shared_ptr<detail::pipeline_meters> of) noexcept;
+
+private:
+    std::shared_ptr<detail::pipeline_meters> meters_;
+};
+
+/// A pipeline: a source and stages. A value: nothing runs before it is awaited.
+///
+///     auto sums = co_await (leat::from(paths) | leat::map(digest, {.workers = 8}) | leat::collect());
+///
+/// Awaiting it runs it, in a group of its own: neighbouring stages in one task, stages that are given options or wait
+/// for time in tasks of their own. It ends when its source has and everything has come through, or when a stage wants
+/// no more, as take(n) does; then what is above is cancelled. When it returns every task has ended.
+///
+/// Result   that of its last stage: of fold() its value, of collect() a vector, of for_each() nothing.
+/// Throws   the first failure, once all has ended: it cancels every stage, upwards and downwards. group_error: the
+///          failures that an on_error(collect) has collected, after a run to the end. cancelled_error,
+///          timed_out_error: the context of the task that awaits it ended.
+/// Cancel   by that context, and with it every stage.
+/// Threads  as any value. An lvalue that is awaited is copied, and so can be awaited again, at the same time too.
+/// Cost     a call for each item and stage; a coroutine frame for each item where a stage's function is a coroutine
+///          and at the end of each task's part; a channel between tasks.
+template <class Source, class... Stages>
+class pipeline {
+    static constexpr std::size_t count = sizeof...(Stages);
+    using first_item = typename Source::value_type;
+
+    template <std::size_t I>
+    using item_before = typename detail::item_before<I, first_item, Stages...>::type;
+    template <bool Any, class = void>
+    struct last_of {
+        using type = void;
+    };
+    template <class Unused>
+    struct last_of<true, Unused> {
+        using type = std::tuple_element_t<count - 1, std::tuple<Stages...>>;
+    };
+    static constexpr bool complete() noexcept
+    {
+        if constexpr (count == 0)
+            return false;
+        else
+            return detail::is_sink_stage<typename last_of<(count > 0)>::type>;
+    }
+    static auto result_tag()
+    {
+        if constexpr (complete())
+            return std::type_identity<typename detail::pipeline_result<typename last_of<(count > 0)>::type,
+                                                                       item_before<count - 1>>::type>{};
+        else
+            return std::type_identity<void>{};
+    }
+
+public:
+    using value_type = typename decltype(result_tag())::type;
+
+    explicit pipeline(Source source, std::tuple<Stages...> stages)
+        : source_(std::move(source)), stages_(std::move(stages))
+    {
+    }
+
+    /// Its stages in a line: "from -> map (8 workers, buffer 4) -> for_each".
+    std::string describe() const
+    {
+        std::string text = "from";
+        std::apply([&](const Stages&... each) { (text.append(" -> ").append(each.describe()), ...); },
+                   stages_);
+        return text;
+    }
+
+    /// Has what runs counted from now on, for this pipeline and copies made later. Costs two looks at the clock for
+    /// each call of a function.
+    pipeline_observer observe()
+    {
+        meters_ = std::make_shared<detail::pipeline_meters>();
+        std::apply([&](const Stages&... each) { (meters_->add(each.describe()), ...); }, stages_);
+        return pipeline_observer{meters_};
+    }
+
+    /// As a task: for spawn(), timeout() and everything else that takes one.
+    [[nodiscard]] task<value_type> run() &&
+    {
+        return start(std::move(*this));
+    }
+    [[nodiscard]] task<value_type> run() const&
+    {
+        return start(pipeline(*this));
+    }
+    [[nodiscard]] task<value_type> operator()() const&
+    {
+        return start(pipeline(*this));
+    }
+    [[nodiscard]] task<value_type> operator()() &&
+    {
+        return start(std::move(*this));
+    }
+
+    // For the library.
+    auto await_in(detail::task_root& root) &&
+    {
+        return awaiter<true>{start(std::move(*this)).release(), root};
+    }
+    auto await_in(detail::task_root& root) const&
+    {
+        return awaiter<true>{start(pipeline(*this)).release(), root};
+    }
+    auto await_result_in(detail::task_root& root) &&
+    {
+        return awaiter<false>{start(std::move(*this)).release(), root};
+    }
+    auto await_result_in(detail::task_root& root) const&
+    {
+        return awaiter<false>{start(pipeline(*this)).release(), root};
+    }
+    template <class Stage>
+    auto then(Stage stage) &&
+    {
+        static_assert(!complete(), "leat: there is nothing behind for_each, fold and collect");
+        pipeline<Source, Stages..., Stage> longer{
+            std::move(source_), std::tuple_cat(std::move(stages_), std::tuple<Stage>{std::move(stage)})};
+        return longer;
+    }
+    template <class Policy>
+    auto on_error(Policy policy) &&
+    {
+        static_assert(
+            count > 0 && requires { last_of<(count > 0)>::type::calls_function; },
+            "leat: on_error() stands behind a stage that calls a function");
+        return with_policy(policy, std::make_index_sequence<count - 1>{});
+    }
+
+private:
+    template <bool Throwing>
+    using awaiter = detail::task_awaiter<value_type, detail::transfer_mode, Throwing>;
+
+    template <class Policy, std::size_t... I>
+    auto with_policy(Policy policy, std::index_sequence<I...>)
+    {
+        auto last = std::move(std::get<count - 1>(stages_)).with_policy(policy);
+        using last_type = decltype(last);
+        return pipeline<Source, std::tuple_element_t<I, std::tuple<Stages...>>..., last_type>{
+            std::move(source_), std::tuple<std::tuple_element_t<I, std::tuple<Stages...>>..., last_type>{
+                                    std::move(std::get<I>(stages_))..., std::move(last)}};
+    }
+
+    static task<value_type> start(pipeline what)
+    {
+        static_assert(complete(), "leat: a pipeline ends in for_each(), fold() or collect()");
+        return run_it(std::move(what));
+    }
+    static task<value_type> run_it(pipeline what)
+    {
+        if (what.meters_) {
+            what.meters_->ended.store(-1);
+            what.meters_->began.store(clock::now().time_since_epoch().count());
+        }
+        const end_mark mark{what.meters_.get()};
+        std::optional<detail::pipeline_run> run;  // lasts until every task has ended
+        if constexpr (std::is_void_v<value_type>) {
+            auto body = [&](task_group& group) -> task<> {
+                run.emplace(group, what.meters_.get());
+                begin(what, *run, detail::no_feeder{}, std::integral_constant<std::size_t, count>{});
+                co_return;
+            };
+            co_await with_group([&](task_group& group) { return body(group); });
+            run->rethrow_collected();
+        } else {
+            value_type made = std::get<count - 1>(what.stages_).template initial<item_before<count - 1>>();
+            auto body = [&](task_group& group) -> task<> {
+                run.emplace(group, what.meters_.get());
+                begin(what, *run,
+                      std::get<count - 1>(what.stages_).template sink<item_before<count - 1>>(made),
+                      std::integral_constant<std::size_t, count - 1>{});
+                co_return;
+            };
+            co_await with_group([&](task_group& group) { return body(group); });
+            run->rethrow_collected();
+            co_return made;
+        }
+    }
+    /// Builds the feeders of the first I stages, from the end to the source, and starts the source.
+    template <class Down, std::size_t I>
+    static void begin(pipeline& what, detail::pipeline_run& run, Down down,
+                      std::integral_constant<std::size_t, I> at)
+    {
+        auto head = build(what, run, std::move(down), at);
+        using head_type = decltype(head);
+        run.start(detail::run_source<Source, head_type>(run, run.level(), what.source_, std::move(head)),
+                  "pipeline");
+    }
+    template <class Down, std::size_t I>
+    static auto build(pipeline& what, detail::pipeline_run& run, Down down,
+                      std::integral_constant<std::size_t, I>)
+    {
+        if constexpr (I == 0)
+            return down;
+        else
+            return build(what, run,
+                         std::get<I - 1>(what.stages_)
+                             .template feeder<item_before<I - 1>>(run, I - 1, std::move(down)),
+                         std::integral_constant<std::size_t, I - 1>{});
+    }
+
+    class end_mark {
+    public:
+        explicit end_mark(detail::pipeline_meters* of) noexcept : of_{of}
+        {
+        }
+        end_mark(const end_mark&) = delete;
+        end_mark& operator=(const end_mark&) = delete;
+        ~end_mark()
+        {
+            if (of_ != nullptr)
+                of_->ended.store(clock::now().time_since_epoch().count());
+        }
+
+    private:
+        detail::pipeline_meters* of_;
+    };
+
+    Source source_;
+    std::tuple<Stages...> stages_;
+    std::shared_ptr<detail::pipeline_meters> meters_;
+};
+
+/// `pipeline | stage`
+template <class Source, class... Stages, class Stage>
+    requires std::derived_from<Stage, detail::pipeline_stage>
+[[nodiscard]] auto operator|(pipeline<Source, Stages...> line, Stage stage)
+{
+    return std::move(line).then(std::move(stage));
+}
+template <class Source, class... Stages, class Policy>
+[[nodiscard]] auto operator|(pipeline<Source, Stages...> line, detail::on_error_stage<Policy> what)
+{
+    return std::move(line).on_error(what.policy);
+}
+template <class Source, class... Stages>
+[[nodiscard]] auto operator|(pipeline<Source, Stages...> line, detail::skip_stage what)
+{
+    return std::move(line).then(detail::slice_stage{what.count, static_cast<std::size_t>(-1)});
+}
+
+/// A pipeline's source: the elements of a range, which is copied or moved into it; what a receiver gives, until it
+/// ends; or what a function gives, plain or a coroutine, until that is an empty optional, if it gives optionals.
+template <class S>
+[[nodiscard]] auto from(S&& source)
+{
+    using type = std::decay_t<S>;
+    if constexpr (detail::receivable<type>) {
+        using made = detail::channel_source<detail::received_from<type>>;
+        return pipeline<made>{made{receiver<detail::received_from<type>>{source}}, std::tuple<>{}};
+    } else if constexpr (std::invocable<type&>) {
+        using made = detail::call_source<type>;
+        return pipeline<made>{made{std::forward<S>(source)}, std::tuple<>{}};
+    } else {
+        static_assert(detail::range<type>,
+                      "leat: from() takes a range, a receiver or a function without arguments");
+        using made = detail::range_source<type>;
+        return pipeline<made>{made{type(std::forward<S>(source))}, std::tuple<>{}};
+    }
+}
+
+// Stages. Functions are plain or coroutines. Without options a stage's function is called in the task of the stage
+// before it; with options by tasks of its own, which all call the same object.
+
+/// What f makes of each item.
+template <class F>
+[[nodiscard]] auto map(F f)
+{
+    return detail::make_function_stage<detail::stage_kind::map>(std::move(f));
+}
+template <class F>
+[[nodiscard]] auto map(F f, const stage_options& options)
+{
+    return detail::make_function_stage<detail::stage_kind::map>(std::move(f), options);
+}
+/// The items for which f is true.
+template <class F>
+[[nodiscard]] auto filter(F f)
+{
+    return detail::make_function_stage<detail::stage_kind::filter>(std::move(f));
+}
+template <class F>
+[[nodiscard]] auto filter(F f, const stage_options& options)
+{
+    return detail::make_function_stage<detail::stage_kind::filter>(std::move(f), options);
+}
+/// The elements of the ranges that f makes of each item.
+template <class F>
+[[nodiscard]] auto flat_map(F f)
+{
+    return detail::make_function_stage<detail::stage_kind::flat_map>(std::move(f));
+}
+template <class F>
+[[nodiscard]] auto flat_map(F f, const stage_options& options)
+{
+    return detail::make_function_stage<detail::stage_kind::flat_map>(std::move(f), options);
+}
+/// Passes each item on after f has seen it.
+template <class F>
+    requires(!detail::receivable<F>)
+[[nodiscard]] auto tee(F f)
+{
+    return detail::make_function_stage<detail::stage_kind::tee>(std::move(f));
+}
+/// Passes each item on after a copy of it has been sent to a channel, which is left open at the end. When somebody
+/// closes it, it gets no more.
+template <class T>
+[[nodiscard]] auto tee(sender<T> to)
+{
+    return detail::channel_tee_stage<sender<T>>{std::move(to)};
+}
+template <class T>
+[[nodiscard]] auto tee(channel<T> to)
+{
+    return detail::channel_tee_stage<channel<T>>{std::move(to)};
+}
+/// Items as vectors of `size`; the last may be smaller.
+[[nodiscard]] inline auto batch(detail::stage_amount size)
+{
+    return detail::batch_stage{size.get()};
+}
+/// The same, but no item waits longer than that for its vector to be full.
+template <class Rep, class Period>
+[[nodiscard]] auto batch(detail::stage_amount size, std::chrono::duration<Rep, Period> max_wait)
+{
+    return detail::timed_batch_stage{size.get(), detail::span_of(max_wait), "batch"};
+}
+/// The last `size` items, as vectors, after every `step` items.
+[[nodiscard]] inline auto window(detail::stage_amount size, detail::stage_amount step = 1)
+{
+    return detail::window_stage{size.get(), step.get()};
+}
+/// What comes within each such span, as vectors; a span begins with its first item.
+template <class Rep, class Period>
+[[nodiscard]] auto window(std::chrono::duration<Rep, Period> span)
+{
+    return detail::timed_batch_stage{static_cast<std::size_t>(-1), detail::span_of(span), "window"};
+}
+/// Each value once; or, of those for which `key` gives the same, the first. Remembers all of them.
+[[nodiscard]] inline auto distinct()
+{
+    return detail::distinct_stage<detail::identity>{detail::identity{}};
+}
+template <class Key>
+[[nodiscard]] auto distinct(Key key)
+{
+    return detail::distinct_stage<Key>{std::move(key)};
+}
+/// The first n items; then what is before it is cancelled. skip(n): all but the first n.
+[[nodiscard]] inline auto take(detail::stage_amount n)
+{
+    return detail::slice_stage{0, n.get()};
+}
+/// One item for each token.
+[[nodiscard]] inline auto throttle(rate_limiter limiter)
+{
+    return detail::throttle_stage{std::move(limiter)};
+}
+/// The latest item, once there has been none for so long; and the last.
+template <class Rep, class Period>
+[[nodiscard]] auto debounce(std::chrono::duration<Rep, Period> silence)
+{
+    return detail::debounce_stage{detail::span_of(silence)};
+}
+/// Fails with timed_out_error if an item, or the end, is longer in coming than that.
+template <class Rep, class Period>
+[[nodiscard]] auto timeout(std::chrono::duration<Rep, Period> limit)
+{
+    return detail::timeout_stage{detail::span_of(limit)};
+}
+
+// Last stages.
+
+/// Calls f for each item.
+template <class F>
+[[nodiscard]] auto for_each(F f)
+{
+    return detail::make_function_stage<detail::stage_kind::for_each>(std::move(f));
+}
+template <class F>
+[[nodiscard]] auto for_each(F f, const stage_options& options)
+{
+    return detail::make_function_stage<detail::stage_kind::for_each>(std::move(f), options);
+}
+/// f(f(f(initial, a), b), c)...
+template <class R, class F>
+[[nodiscard]] auto fold(R initial, F f)
+{
+    return detail::fold_stage<R, F>{std::move(initial), std::move(f)};
+}
+/// All items, as a vector. on_error(collect): the failures of a stage, thrown at the end as one group_error.
+inline constexpr detail::collect_stage collect{};
+
+/// What becomes of an item for which the function of the stage before this one fails: skip leaves it out,
+/// retry(policy) has it tried again, collect leaves it out and throws all such failures at the end. That a task is
+/// told to end is no failure.
+[[nodiscard]] inline auto on_error(detail::skip_function) noexcept
+{
+    return detail::on_error_stage<detail::skip_on_error>{{}};
+}
+[[nodiscard]] inline auto on_error(detail::collect_stage) noexcept
+{
+    return detail::on_error_stage<detail::collect_on_error>{{}};
+}
+[[nodiscard]] inline auto on_error(detail::retry_on_error how) noexcept
+{
+    return detail::on_error_stage<detail::retry_on_error>{how};
+}
+[[nodiscard]] inline auto on_error(const retry_policy& policy) noexcept
+{
+    return detail::on_error_stage<detail::retry_on_error>{detail::retry_on_error{policy}};
+}
+
+}  // namespace leat

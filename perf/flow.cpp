@@ -1,0 +1,108 @@
+// The patterns as functions: what a stage costs that somebody else has written.
+#define PERF_COUNT_ALLOCATIONS
+#include "measure.hpp"
+
+namespace {
+
+using item = std::int64_t;
+
+auto count_to(item items)
+{
+    return [items, next = item{0}]() mutable -> std::optional<item> {
+        if (next == items)
+            return std::nullopt;
+        return next++;
+    };
+}
+
+item increment(item n)
+{
+    return n + 1;
+}
+
+item add(item a, item b)
+{
+    return a + b;
+}
+
+// Five stages whose functions are plain: one task, and no channel.
+leat::task<> fused(perf::repetition& rep)
+{
+    const item items = rep.amount(10'000'000);
+    rep.start();
+    const item sum = co_await (leat::from(count_to(items)) | leat::map(increment) | leat::map(increment) |
+                               leat::map(increment) | leat::fold(item{0}, add));
+    rep.stop(items);
+    rep.expect(sum, items * (items - 1) / 2 + 3 * items);
+}
+
+// The same in four tasks, with unbuffered channels between them.
+leat::task<> segments(perf::repetition& rep)
+{
+    const item items = rep.amount(1'000'000);
+    const leat::stage_options own{.workers = 1};
+    rep.start();
+    const item sum =
+        co_await (leat::from(count_to(items)) | leat::map(increment, own) | leat::map(increment, own) |
+                  leat::map(increment, own) | leat::fold(item{0}, add));
+    rep.stop(items);
+    rep.expect(sum, items * (items - 1) / 2 + 3 * items);
+}
+
+// Some 20 µs of work for each item.
+item work(item n)
+{
+    std::uint64_t state = static_cast<std::uint64_t>(n) + 1;
+    for (int i = 0; i < 20'000; ++i)
+        state = state * 6364136223846793005U + 1442695040888963407U;
+    return static_cast<item>(state % 2);
+}
+
+leat::task<> compute(perf::repetition& rep, std::size_t workers)
+{
+    const item items = rep.amount(50'000);
+    rep.start();
+    const item ones =
+        co_await (leat::from(count_to(items)) | leat::map(work, {.workers = workers, .buffer = 16}) |
+                  leat::fold(item{0}, add));
+    rep.stop(items);
+    if (ones < 0 || ones > items)
+        throw perf::wrong_result{"more ones than items"};
+    rep.expect(items, items);
+}
+leat::task<> compute_1(perf::repetition& rep)
+{
+    co_await compute(rep, 1);
+}
+leat::task<> compute_2(perf::repetition& rep)
+{
+    co_await compute(rep, 2);
+}
+
+// generate, fan_out to eight workers, one reader; unbuffered.
+leat::task<> fan_out_8(perf::repetition& rep)
+{
+    const item items = rep.amount(1'000'000);
+    item sum = 0;
+    rep.start();
+    co_await leat::with_group([&](leat::task_group& group) -> leat::task<> {
+        auto in = leat::generate(group, count_to(items));
+        auto out = leat::fan_out(group, in, 8, increment);
+        while (const auto got = co_await out.recv())
+            sum += *got;
+    });
+    rep.stop(items);
+    rep.expect(sum, items * (items - 1) / 2 + items);
+}
+
+}  // namespace
+
+int main(int argc, char** argv)
+{
+    return perf::program(argc, argv,
+                         {{"pipeline_fused", "ns/item", fused},
+                          {"pipeline_segments", "ns/item", segments},
+                          {"pipeline_compute.w1", "ns/item", compute_1},
+                          {"pipeline_compute.w2", "ns/item", compute_2},
+                          {"fan_out_8", "ns/item", fan_out_8}});
+}
