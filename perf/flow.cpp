@@ -2,6 +2,8 @@
 #define PERF_COUNT_ALLOCATIONS
 #include "measure.hpp"
 
+#include <leat/flow.hpp>
+
 namespace {
 
 using item = std::int64_t;

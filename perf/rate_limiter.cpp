@@ -2,6 +2,8 @@
 #define PERF_COUNT_ALLOCATIONS
 #include "measure.hpp"
 
+#include <leat/flow/rate_limiter.hpp>
+
 namespace {
 
 // As fast as it can be asked, of a bucket that always has enough.

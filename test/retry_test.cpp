@@ -1,3 +1,4 @@
+#include <leat/flow.hpp>
 #include <leat/leat.hpp>
 
 #include <doctest/doctest.h>

@@ -1,4 +1,4 @@
-/// All of leat but what needs Asio: that is in leat/asio/.
+/// All of leat but the patterns made of it, which are in leat/flow.hpp, and what needs Asio, which is in leat/asio/.
 #pragma once
 
 // Tasks
@@ -27,15 +27,6 @@
 #include <leat/sync/shared_mutex.hpp>
 #include <leat/sync/single_flight.hpp>
 #include <leat/sync/wait_group.hpp>
-
-// Flow
-#include <leat/flow/fan.hpp>
-#include <leat/flow/for_each.hpp>
-#include <leat/flow/generate.hpp>
-#include <leat/flow/keyed_rate_limiter.hpp>
-#include <leat/flow/pipeline.hpp>
-#include <leat/flow/rate_limiter.hpp>
-#include <leat/flow/retry.hpp>
 
 // Running
 #include <leat/blocking.hpp>

@@ -1,4 +1,4 @@
-"""What lies in the tree is in the lists of the build, and every public header in the umbrella."""
+"""What lies in the tree is in the lists of the build, and every public header in an umbrella."""
 
 import re
 import sys
@@ -36,19 +36,29 @@ for folder in {path.parent for path in root.glob("samples/*/*.cpp")}:
 compare("test of a sample", names("test/samples/*_test.cpp", "_test.cpp"), "test/samples/meson.build")
 compare("measurement", names("perf/*.cpp"), "perf/meson.build")
 
-umbrella = (root / "include/leat/leat.hpp").read_text(encoding="utf-8")
-gathered = set(re.findall(r"#include <(leat/[^>]+)>", umbrella))
-public = {
+
+def compare_umbrella(umbrella, public):
+    """The umbrella gathers each of the public headers, and no other."""
+    global failed
+    text = (root / "include" / umbrella).read_text(encoding="utf-8")
+    gathered = set(re.findall(r"#include <(leat/[^>]+)>", text))
+    for header in sorted(public - gathered):
+        failed += 1
+        print(f"{umbrella} does not gather <{header}>")
+    for header in sorted(gathered - public):
+        failed += 1
+        print(f"{umbrella} gathers <{header}>, which is not for it")
+
+
+umbrellas = {"leat/leat.hpp", "leat/flow.hpp"}
+public_headers = {
     str(path.relative_to(root / "include"))
     for path in root.glob("include/leat/**/*.hpp")
     if not {"detail", "asio"} & set(path.relative_to(root).parts)
-} - {"leat/leat.hpp"}
-for header in sorted(public - gathered):
-    failed += 1
-    print(f"leat.hpp does not gather <{header}>")
-for header in sorted(gathered - public):
-    failed += 1
-    print(f"leat.hpp gathers <{header}>, which is not a public header of the core")
+} - umbrellas
+flow = {header for header in public_headers if header.startswith("leat/flow/")}
+compare_umbrella("leat/leat.hpp", public_headers - flow)
+compare_umbrella("leat/flow.hpp", flow)
 
 print("the lists agree with the tree" if not failed else f"{failed} differences")
 sys.exit(1 if failed else 0)

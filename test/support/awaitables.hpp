@@ -7,6 +7,7 @@
 
 #include "parcel.hpp"
 
+#include <leat/flow/rate_limiter.hpp>
 #include <leat/leat.hpp>
 
 #include <atomic>
