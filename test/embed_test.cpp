@@ -230,6 +230,14 @@ TEST_SUITE("embed spawn")
             ++wanted;
             leat::spawn(on, answer(1), [&](std::exception_ptr, int value) { got += value; });
         };
+        {
+            leat::runtime leats_own;
+            start(leats_own.get_executor());
+            start(asio::any_io_executor{leats_own.get_executor()});
+            start(asio::make_strand(leats_own.get_executor()));
+            while (got < wanted)
+                std::this_thread::yield();
+        }
         start(io.get_executor());
         start(asio::any_io_executor{io.get_executor()});
         start(asio::make_strand(io));
@@ -240,14 +248,6 @@ TEST_SUITE("embed spawn")
         start(pool.get_executor());
         start(asio::any_io_executor{pool.get_executor()});
         start(asio::make_strand(pool));
-        {
-            leat::runtime leats_own;
-            start(leats_own.get_executor());
-            start(asio::any_io_executor{leats_own.get_executor()});
-            start(asio::make_strand(leats_own.get_executor()));
-            while (got < 3)
-                std::this_thread::yield();
-        }
         io.run();
         pool.join();
         CHECK(got == wanted);
