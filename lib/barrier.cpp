@@ -16,7 +16,7 @@ bool barrier::are_last(std::ptrdiff_t n) noexcept
     if (arrived_ + n != expected_)
         return false;
     room_.drop_lost([this](detail::room_waiter& lost) {
-        if (std::exchange(static_cast<wait_operation&>(lost).arrived_, false) && lost.round == open_phase())
+        if (lost.round == open_phase() && std::exchange(static_cast<wait_operation&>(lost).arrived_, false))
             --arrived_;
     });
     return arrived_ + n == expected_;
@@ -37,10 +37,9 @@ bool barrier::arrive_locked(std::ptrdiff_t n) noexcept
     return false;
 }
 
-// Called by whoever was the last to arrive, without the lock.
-void barrier::complete() noexcept
+void barrier::complete(bool stays) noexcept
 {
-    bool comes_back = false;
+    bool comes_back = stays;
     do {
         if (completed_)
             completed_();
@@ -63,9 +62,12 @@ barrier::arrival_token barrier::arrive(std::ptrdiff_t n)
     }
     arrival_token token{open_phase()};
     const bool last = arrive_locked(n);
+    // A waiter that was cancelled may return, and the barrier go, before the phase is complete.
+    if (last)
+        room_.stay();
     room_.lock.unlock();
     if (last)
-        complete();
+        complete(true);
     return token;
 }
 
@@ -78,9 +80,11 @@ void barrier::arrive_and_drop()
     }
     --next_expected_;
     const bool last = arrive_locked(1);
+    if (last)
+        room_.stay();
     room_.lock.unlock();
     if (last)
-        complete();
+        complete(true);
 }
 
 std::uint64_t barrier::phase() const noexcept
@@ -125,7 +129,7 @@ void barrier::wait_operation::unlink() noexcept
     of_->room_.dismiss(*this);
     const bool counted = std::exchange(arrived_, false);
     if (of_->open_phase() > phase_)
-        passed_ = counted;
+        passed_ = counted && of_->room_.round() > phase_;
     else if (counted)
         --of_->arrived_;
 }

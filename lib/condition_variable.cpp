@@ -125,8 +125,8 @@ void condition_waiter::describe(inspect::task_info& into) const
     if (into.waits_for == mutex_waiter::kind() || notified.load(std::memory_order_relaxed)) {
         into.waits_for = mutex_waiter::kind();
         mutex_waiter::describe(into);
-    } else if (condition_->name() != nullptr)
-        into.waits_for = "condition_variable \"" + std::string{condition_->name()} + '"';
+    } else if (name_ != nullptr)
+        into.waits_for = "condition_variable \"" + std::string{name_} + '"';
 }
 
 // While it is published it may be claimed, but a task that was cancelled does not get past the lock of the condition,
@@ -209,8 +209,12 @@ void condition_awaiter::abandon() noexcept
             waiter_.unlink();
         }
         waiter_.unlinked();
-    } else if (waiter_.condition_->unlink(waiter_)) {
-        waiter_.condition_->notify_one();
+    } else {
+        const bool notified = waiter_.condition_->unlink(waiter_);
+        if (!gave_up_)
+            waiter_.mutex().unlock();  // its guard has let go of it
+        else if (notified)
+            waiter_.condition_->notify_one();
     }
 }
 

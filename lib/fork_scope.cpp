@@ -47,7 +47,8 @@ void fork_scope::launch(std::coroutine_handle<> frame) noexcept
     by->left = true;
     owner_.waits_for("group's end");
     owner_.prepare_shielded_park();
-    state_.store(added_, std::memory_order_relaxed);
+    // One that has waited before is in the list of a context, and has settled: it is known, as are those above.
+    state_.store(owner_.listed() ? added_ | known : added_, std::memory_order_relaxed);
     const std::uint32_t count = added_ / one;
     auto* child = static_cast<forked_root*>(forked_);
     std::uint64_t id = where.tasks_forked(by, count) + (count - 1) * by->id_step;
@@ -127,19 +128,24 @@ cancel_node& fork_scope::context(turn* by)
 // code of the user's can be reached from a node that nobody else has seen yet.
 void fork_scope::make_context(turn* by)
 {
-    std::lock_guard hold{lock_};
-    if (node_.load(std::memory_order_relaxed) != nullptr)
-        return;
-    owner_.now = by;
-    owner_.settle();
-    owner_.own_context();
-    owner_.context().ref();
-    cancel_node* const made = cancel_node::make(&owner_.context());
-    if (cancelled_)
-        made->cancel(errc::cancelled, cause_);
-    // Before the first who does not go through this scope can find the owner.
-    state_.fetch_add(known, std::memory_order_relaxed);
-    node_.store(made, std::memory_order_release);
+    {
+        std::lock_guard hold{lock_};
+        if (node_.load(std::memory_order_relaxed) != nullptr)
+            return;
+        owner_.now = by;
+        owner_.settle();
+        owner_.own_context();
+        owner_.context().ref();
+        cancel_node* const made = cancel_node::make(&owner_.context());
+        if (cancelled_)
+            made->cancel(errc::cancelled, cause_);
+        // Before the first who does not go through this scope can find the owner.
+        if ((state_.load(std::memory_order_relaxed) & known) == 0)
+            state_.fetch_add(known, std::memory_order_relaxed);
+        node_.store(made, std::memory_order_release);
+    }
+    // Without the lock: a deadline that nobody has watched may have passed, and telling of it calls the user's code. The
+    // owner stays where it is: the child in whose turn this is has not ended.
     owner_.enroll();
 }
 

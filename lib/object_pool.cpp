@@ -69,7 +69,8 @@ bool pool_base::keep_in_store(shelf* mine, void* object) noexcept
     try {
         const spin_guard hold{lock_};
         if (mine != nullptr && mine->places == room) {
-            store_.reserve(store_.size() + at_a_time);
+            if (store_.capacity() - store_.size() < at_a_time)
+                store_.reserve(std::max<std::size_t>(2 * store_.capacity(), store_.size() + at_a_time));
             for (std::uint32_t i = 0; i < at_a_time; ++i)
                 store_.push_back(mine->objects[--mine->count]);
             mine->places -= at_a_time;

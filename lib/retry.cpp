@@ -12,8 +12,11 @@ retry_state::retry_state(const retry_policy& policy) noexcept
 std::optional<clock::duration> retry_state::next(const std::exception_ptr& failure)
 {
     turn* const here = current_turn();
-    if (here != nullptr && here->root->stop_requested())
-        return std::nullopt;
+    if (here != nullptr) {
+        here->root->settle();
+        if (here->root->stop_requested())
+            return std::nullopt;
+    }
     ++made_;
     if (policy_.attempts != 0 && made_ >= policy_.attempts)
         return std::nullopt;

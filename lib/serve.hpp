@@ -4,9 +4,8 @@
 #include <leat/detail/park.hpp>
 
 #include <array>
+#include <cstddef>
 #include <mutex>
-#include <type_traits>
-#include <utility>
 
 namespace leat::detail {
 
@@ -14,7 +13,8 @@ namespace leat::detail {
 inline constexpr int wakes_per_lock = 32;
 
 /// Calls serve(wakes) under the lock until it says that there is no more to be done. Whom a portion has won is
-/// scheduled when the next has been served: until then nobody who waited can have ended, and what is served not gone.
+/// scheduled when the next has been served: until then what is served can not have gone. A portion that has won nobody
+/// keeps nothing alive, for those it has lost may end at once, so the lock is not let go after it.
 template <class Serve>
 void serve_in_portions(spinlock& lock, Serve serve) noexcept
 {
@@ -24,7 +24,9 @@ void serve_in_portions(spinlock& lock, Serve serve) noexcept
     for (std::size_t now = 0; more; now = 1 - now) {
         {
             const std::lock_guard hold{lock};
-            more = serve(wakes[now]);
+            do
+                more = serve(wakes[now]);
+            while (more && wakes[now].empty());
         }
         wakes[1 - now].flush(here);
         if (!more)

@@ -49,10 +49,15 @@ bool shared_mutex_core::try_upgrade() noexcept
     if ((seen & queued) == 0)
         return false;
     const std::lock_guard hold{lock};
-    seen = one_reader | queued;
-    return upgrader_ == nullptr &&
-           word_.compare_exchange_strong(seen, written | queued, std::memory_order_acquire,
-                                         std::memory_order_relaxed);
+    if (upgrader_ != nullptr)
+        return false;
+    // `queued` may have been taken back meanwhile.
+    seen = word_.load(std::memory_order_relaxed);
+    while ((seen & ~queued) == one_reader)
+        if (word_.compare_exchange_weak(seen, (seen & queued) | written, std::memory_order_acquire,
+                                        std::memory_order_relaxed))
+            return true;
+    return false;
 }
 
 // The word is not changed before the first of those who wait have been served: afterwards this may be gone.

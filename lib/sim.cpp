@@ -149,9 +149,12 @@ public:
         return static_cast<std::uint32_t>(
             std::uniform_int_distribution<std::uint32_t>{0, bound - 1}(random_));
     }
-    std::uint64_t new_id(turn*, std::uint64_t) noexcept override
+    std::uint64_t new_id(turn* by, std::uint64_t above) noexcept override
     {
-        return ++ids_;
+        // One that has moved here may have a larger id than those of this world.
+        if (by != nullptr && by->root != nullptr)
+            above = std::max(above, by->root->id());
+        return ids_ = std::max(ids_, above) + 1;
     }
 
     /// One turn of a task, if one is ready.

@@ -1432,19 +1432,22 @@ class gated : public awaitable_case {
 public:
     bool make() override
     {
-        gate.set();
+        gate_->set();
         return true;
     }
 
 protected:
-    auto work()
+    /// It may go on when the case has gone: nobody waits for it to end after it has been cancelled.
+    auto work() const
     {
-        return [this]() -> leat::task<int> {
-            co_await gate.wait();
+        return [gate = gate_]() -> leat::task<int> {
+            co_await gate->wait();
             co_return 7;
         };
     }
-    leat::event gate;
+
+private:
+    std::shared_ptr<leat::event> gate_ = std::make_shared<leat::event>();
 };
 
 class once_call final : public gated {

@@ -31,9 +31,7 @@ class condition_core;
 /// One who waits for a condition, and then for the mutex.
 class condition_waiter final : public mutex_waiter {
 public:
-    condition_waiter(condition_core& of, mutex_core& mutex) noexcept : mutex_waiter{mutex}, condition_{&of}
-    {
-    }
+    condition_waiter(condition_core& of, mutex_core& mutex) noexcept;
     ~condition_waiter()
     {
         give_back();
@@ -59,6 +57,7 @@ public:
     void describe(inspect::task_info& into) const override;
 
     condition_core* condition_;
+    const char* name_;             ///< of the condition, which may have gone when a report asks
     std::uint64_t number = 0;      ///< in the order in which they came
     atomic<bool> notified{false};  ///< and has moved, unless the mutex was free
 };
@@ -104,6 +103,11 @@ private:
     std::uint64_t last_ = 0;
     const char* name_;
 };
+
+inline condition_waiter::condition_waiter(condition_core& of, mutex_core& mutex) noexcept
+    : mutex_waiter{mutex}, condition_{&of}, name_{of.name()}
+{
+}
 
 /// Gives the mutex up, waits, and has it again.
 class condition_awaiter : private turn_hook {

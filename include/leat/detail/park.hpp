@@ -206,6 +206,11 @@ public:
     {
         return enrolled_ == stop_;
     }
+    /// Whether it can be found in the list of some context, be it one that it has left for another.
+    bool listed() const noexcept
+    {
+        return enrolled_ != nullptr;
+    }
 
     /// Publishes that the task waits. Precondition: enrolled().
     park_result prepare_park() noexcept

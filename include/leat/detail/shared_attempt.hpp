@@ -253,7 +253,13 @@ template <class Owner, class... Key>
 auto* join_or_begin(Owner& owner, bool& begins, const Key&... key)
 {
     using pointer = decltype(owner.make(key...));
-    pointer fresh = nullptr;
+    struct let_go {
+        void operator()(pointer spare) const noexcept
+        {
+            spare->unref();
+        }
+    };
+    std::unique_ptr<std::remove_pointer_t<pointer>, let_go> fresh;
     pointer found = nullptr;
     for (;;) {
         bool settled = false;
@@ -263,22 +269,20 @@ auto* join_or_begin(Owner& owner, bool& begins, const Key&... key)
             found = settled ? nullptr : owner.current(key...);
             if (found != nullptr) {
                 found->ref();
-            } else if (!settled && fresh != nullptr) {
+            } else if (!settled && fresh) {
                 owner.enter(*fresh);
                 begins = true;
-                return fresh;
+                return fresh.release();
             }
         }
-        if (settled || found != nullptr) {
-            if (settled || found->join()) {
-                if (fresh != nullptr)
-                    fresh->unref();
-                return found;
-            }
+        if (settled)
+            return pointer{nullptr};
+        if (found == nullptr)
+            fresh.reset(owner.make(key...));
+        else if (found->join())
+            return found;
+        else
             found->unref();
-        } else {
-            fresh = owner.make(key...);
-        }
     }
 }
 

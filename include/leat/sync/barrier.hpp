@@ -9,7 +9,7 @@
 // A waiter arrives when it is linked, and its arrival is taken back when it is unlinked although its phase is still
 // open; or earlier, by the last to arrive, who looks for waiters that have been won by others. If a waiter is won by
 // another after it has been looked at, its arrival stands: it had come before. The wait then is complete, although its
-// context has ended (ending()).
+// context has ended (ending()), unless the completion function has still to be run: nobody goes on before that.
 // (The road not taken is to win all waiters before the phase counts as complete: if one of them turns out to be lost to
 // its context, the others have been won already, and can neither go on nor be cancelled any more.)
 #pragma once
@@ -71,9 +71,9 @@ public:
     /// Throws   cancelled_error, timed_out_error: the task's context ended first; usage_error: more participants than
     ///          there are.
     /// Cancel   the arrival is taken back, as if it had not been: the others go on waiting for a participant. If the
-    ///          last one arrives in that very moment the arrival may stand, and the wait then succeeds (as a case of
-    ///          a select that another case has won, the arrival has had its effect all the same). Who leaves for
-    ///          good calls arrive_and_drop().
+    ///          last one arrives in that very moment the arrival may stand; the wait then succeeds if the phase has
+    ///          been completed by then (as a case of a select that another case has won, the arrival has had its effect
+    ///          all the same). Who leaves for good calls arrive_and_drop().
     /// Threads  any thread, concurrently with every other member.
     /// Cost     one short lock, for the last to arrive in proportion to who waits; no allocation.
     [[nodiscard]] wait_operation arrive_and_wait() noexcept;
@@ -114,14 +114,16 @@ private:
     {
         return room_.round() + closed_;
     }
-    void complete() noexcept;
+    /// Called by whoever was the last to arrive, without the lock. `stays`: it has announced that it comes back.
+    void complete(bool stays) noexcept;
 
-    detail::waiting_room room_;  ///< its rounds are the phases
     std::ptrdiff_t expected_;
     std::ptrdiff_t next_expected_;
     std::ptrdiff_t arrived_ = 0;
     std::uint32_t closed_ = 0;
     detail::callback<void()> completed_;
+    detail::waiting_room
+        room_;  ///< its rounds are the phases; last, so that its destructor waits before the rest goes
 };
 
 /// What awaits a phase.
@@ -136,6 +138,12 @@ public:
     wait_operation(const wait_operation& other) noexcept
         : room_waiter{}, of_{other.of_}, phase_{other.phase_}, arrives_{other.arrives_}
     {
+    }
+    // The others wait for the phase that it was the last to arrive for.
+    ~wait_operation()
+    {
+        if (is_last_)
+            of_->complete(false);
     }
 
     void prepare(detail::turn&) noexcept
@@ -168,10 +176,11 @@ public:
     void value()
     {
         require_source();
+        passed_ = false;
         if (refused_)
             refuse_arrival();
         if (std::exchange(is_last_, false))
-            of_->complete();
+            of_->complete(false);
     }
 
 private:

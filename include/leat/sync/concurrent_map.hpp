@@ -313,6 +313,10 @@ public:
         : in_{std::move(other.in_)}, key_(std::move(other.key_)), f_(std::move(other.f_))
     {
     }
+    ~compute_operation()
+    {
+        this->let_go();  // while in_ keeps the owner of the attempt
+    }
 
     void prepare(turn& here)
     {
@@ -323,9 +327,20 @@ public:
         bool begins = false;
         auto* const flight = join_or_begin(in_->attempts, begins, key_, in_->attempts.hash_of(key_));
         this->wait_for(flight);
-        if (begins)
-            begin_work(static_cast<attempt<V>&>(*flight),
-                       compute_work<Core, K, V, F>{in_, key_, std::move(f_)}, here, "load or compute");
+        if (!begins)
+            return;
+        attempt<V>& begun = *flight;
+        auto make_work = [&] {
+            try {
+                return compute_work<Core, K, V, F>{in_, key_, std::move(f_)};
+            } catch (...) {
+                // Those who have joined wait for it to land, and nobody else would have it do so.
+                begun.result.fail(std::current_exception());
+                begun.land();
+                throw;
+            }
+        };
+        begin_work(begun, make_work(), here, "load or compute");
     }
     bool try_quick() noexcept
     {

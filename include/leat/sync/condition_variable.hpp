@@ -86,7 +86,8 @@ concept mutex_holder = std::same_as<Guard, mutex_guard> || requires(Guard& g) {
 /// woken without having been notified. Those who wait are notified in the order in which they came.
 ///
 /// Life     may be destroyed when everybody who waited has been notified and the call that did it has returned, or made
-///          under the mutex. Destroyed with waiters, it says so and ends the program.
+///          under the mutex. A wait whose context ends before it has the mutex again uses it until it throws: where
+///          that can happen, wait for its end first. Destroyed with waiters, it says so and ends the program.
 /// Threads  any, concurrently; also threads of no runtime, through the blocking_ forms.
 class condition_variable {
 public:
