@@ -55,7 +55,7 @@ public:
     }
     bool try_complete(wake_list& wakes) noexcept override
     {
-        return static_cast<core*>(this->channel_)->try_recv(*this, wakes);
+        return !this->channel_->recv_waits() && static_cast<core*>(this->channel_)->try_recv(*this, wakes);
     }
     bool must_wait() const noexcept
     {
@@ -135,7 +135,7 @@ public:
     }
     bool try_complete(wake_list& wakes) noexcept override
     {
-        return to().try_send(*this, place_, wakes);
+        return !to().send_waits() && to().try_send(*this, place_, wakes);
     }
     bool must_wait() const noexcept
     {

@@ -103,6 +103,16 @@ public:
     {
         return closed_.get();
     }
+    // What decides whether an operation parks, apart from what it does otherwise, so that it is inlined.
+
+    bool recv_waits() const noexcept
+    {
+        return count_.get() == 0 && senders.empty() && !is_closed();
+    }
+    bool send_waits() const noexcept
+    {
+        return count_.get() == capacity_ && receivers.empty() && !is_closed();
+    }
     void attach(waiter_list& queue, waiter& node) noexcept
     {
         ++waiting_;
