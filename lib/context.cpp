@@ -7,6 +7,7 @@
 #include <functional>
 #include <mutex>
 #include <new>
+#include <stop_token>
 
 namespace leat {
 namespace detail {
@@ -213,9 +214,39 @@ void cancel_node::attach(child_link& link) noexcept
         cancel(static_cast<errc>(ended), above.cause());
 }
 
+/// Ends a node when a token is asked to stop.
+class cancel_node::follower {
+    /// The node may be in its destructor, which then waits for this to return: it must not be revived.
+    class stopper {
+    public:
+        explicit stopper(cancel_node& node) noexcept : node_{node}
+        {
+        }
+        void operator()() const noexcept
+        {
+            cancel_node& held = node_;
+            if (!held.try_ref())
+                return;
+            held.cancel(errc::cancelled);
+            held.unref();
+        }
+
+    private:
+        cancel_node& node_;
+    };
+
+public:
+    follower(std::stop_token token, cancel_node& node) : callback_{std::move(token), stopper{node}}
+    {
+    }
+
+private:
+    std::stop_callback<stopper> callback_;
+};
+
 void cancel_node::follow(std::stop_token token)
 {
-    follows_.emplace(std::move(token), stopper{this});
+    follows_ = std::make_unique<follower>(std::move(token), *this);
 }
 
 cancel_node::~cancel_node()
@@ -678,6 +709,11 @@ std::optional<clock::time_point> context::deadline() const noexcept
     if (node == nullptr || node->deadline() == detail::timer_wheel::never)
         return std::nullopt;
     return clock::time_point{clock::duration{node->deadline()}};
+}
+
+context::operator std::stop_token() const
+{
+    return stop_token();
 }
 
 std::stop_token context::stop_token() const

@@ -9,7 +9,6 @@
 #include <initializer_list>
 #include <memory>
 #include <optional>
-#include <stop_token>
 #include <string_view>
 #include <utility>
 
@@ -115,7 +114,7 @@ class context {
 public:
     /// background().
     context() noexcept;
-    /// A context that ends when the token is asked to stop.
+    /// A context that ends when the token is asked to stop. Include <stop_token> for that.
     context(std::stop_token token);
     context(const context& other) noexcept : node_{other.node_}
     {
@@ -176,10 +175,7 @@ public:
     /// Throws  std::bad_alloc.
     /// Cost    one allocation, the first time.
     std::stop_token stop_token() const;
-    operator std::stop_token() const
-    {
-        return stop_token();
-    }
+    operator std::stop_token() const;
 
     friend bool operator==(const context& a, const context& b) noexcept
     {

@@ -8,7 +8,7 @@ import sys
 
 import support
 
-RUNS = 5
+RUNS = 9
 options = support.arguments()
 
 

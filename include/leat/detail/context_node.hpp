@@ -33,13 +33,12 @@
 #include <leat/detail/atomic.hpp>
 #include <leat/detail/intrusive.hpp>
 #include <leat/detail/park.hpp>
+#include <leat/detail/stop_token.hpp>
 #include <leat/detail/timers.hpp>
 
 #include <cstdint>
 #include <exception>
 #include <memory>
-#include <optional>
-#include <stop_token>
 
 namespace leat::detail {
 
@@ -231,19 +230,8 @@ private:
     timer_shard* shard_ = nullptr;        ///< with which the deadline is armed, or was
     bool listed_ = false;                 ///< in the registry; touched under lock
 
-    /// The node may be in its destructor, which then waits for this to return: it must not be revived.
-    struct stopper {
-        cancel_node* node;
-        void operator()() const noexcept
-        {
-            cancel_node* const held = node;
-            if (!held->try_ref())
-                return;
-            held->cancel(errc::cancelled);
-            held->unref();
-        }
-    };
-    std::optional<std::stop_callback<stopper>> follows_;
+    class follower;
+    std::unique_ptr<follower> follows_;
 };
 
 /// The nodes with which tasks have enrolled, by which all parked tasks of the process can be found. A few
