@@ -3,7 +3,11 @@
 #include <leat/detail/context_node.hpp>
 
 #include "bare_scheduler.hpp"
+#include "parker.hpp"
+#include "pause.hpp"
 
+#include <atomic>
+#include <chrono>
 #include <new>
 #include <thread>
 
@@ -11,25 +15,32 @@ namespace leat::detail {
 namespace {
 
 /// "Runs" one root by letting a thread go on. Channels and joins need nothing else of a scheduler.
+///
+/// It does not yield before it sleeps, as std::atomic's wait() does: some schedulers take a whole slice from a
+/// thread for each yield, so one that blocks often would soon stand behind every busy worker for seconds.
 class thread_scheduler final : public bare_scheduler {
 public:
     void ready(task_root&, turn*) noexcept override
     {
-        awake_.store(1, std::memory_order_release);
-        awake_.notify_one();
-        // The waiting thread may see the store and be gone before notify_one() is: it waits for this.
+        parker_.wake();
+        // The waiting thread may find itself woken, and be gone, before wake() has returned: it waits for this.
         left_.store(1, std::memory_order_release);
     }
     void wait() noexcept
     {
-        awake_.wait(0, std::memory_order_acquire);
-        // It has nothing left to do but to be run.
-        while (left_.load(std::memory_order_acquire) == 0)
-            std::this_thread::yield();
+        while (!parker_.woken())
+            parker_.wait(-1);
+        // The waker has nothing left to do but to be run.
+        constexpr int spins_before_sleep = 1000;
+        for (int spins = 0; left_.load(std::memory_order_acquire) == 0; ++spins)
+            if (spins < spins_before_sleep)
+                pause_core();
+            else
+                std::this_thread::sleep_for(std::chrono::microseconds{20});
     }
 
 private:
-    std::atomic<int> awake_{0};
+    parker parker_;
     std::atomic<int> left_{0};
 };
 
