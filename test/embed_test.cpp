@@ -188,7 +188,13 @@ TEST_SUITE("embed spawn")
     {
         asio::thread_pool pool{1};
         CHECK(leat::spawn(pool, answer(1), asio::use_future).get() == 1);
-        CHECK_THROWS_AS(leat::spawn(pool, fail("x"), asio::use_future).get(), std::runtime_error);
+        {
+            // Joined before the exception is looked at: libstdc++ counts its holders where ThreadSanitizer can not see it.
+            asio::thread_pool other{1};
+            auto failed = leat::spawn(other, fail("x"), asio::use_future);
+            other.join();
+            CHECK_THROWS_AS(failed.get(), std::runtime_error);
+        }
 
         asio::io_context io;
         int sum = 0;
