@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""tally.py [--totals] TESTLOG.json...: what the logs of `meson test` amount to.
+"""tally.py [--totals | --culprits] TESTLOG.json...: what the logs of `meson test` amount to.
 
 A program of doctest counts with its test cases, any other with one. A program that ends badly (a crash, a timeout, a
 finding of a sanitizer) counts as a failure even if no test case of it says so.
 
-Prints one line of words; with --totals, just the two numbers."""
+Prints one line of words; with --totals, just the two numbers; with --culprits, what failed and the end of what it said."""
 
 import json
 import re
@@ -13,6 +13,8 @@ import sys
 CASES = re.compile(r"\[doctest\] test cases:\s*(\d+)\s*\|\s*(\d+) passed\s*\|\s*(\d+) failed")
 CANARY = re.compile(r"canary (T\d+)[^:\n]*: this compiler")
 GOOD = {"OK", "EXPECTEDFAIL"}
+# Lines that --culprits shows of each program.
+LAST = 25
 
 
 def count(test):
@@ -35,13 +37,19 @@ def number(item):
     return int(item[1:])
 
 
+def last_words(test):
+    """The end of what a program printed, its complaints last."""
+    text = (test.get("stdout") or "") + (test.get("stderr") or "")
+    return "\n".join(f"    {line}" for line in text.rstrip().splitlines()[-LAST:])
+
+
 def main():
-    arguments = sys.argv[1:]
-    only_totals = "--totals" in arguments
+    options = {argument for argument in sys.argv[1:] if argument.startswith("--")}
+    logs = [argument for argument in sys.argv[1:] if argument not in options]
     passed = failed = programs = doctests = 0
     culprits = []
     faults = set()
-    for name in (argument for argument in arguments if argument != "--totals"):
+    for name in logs:
         with open(name, encoding="utf-8", errors="replace") as log:
             for line in log:
                 test = json.loads(line)
@@ -53,7 +61,11 @@ def main():
                 doctests += bool(CASES.search(test.get("stdout") or ""))
                 if bad or test["result"] not in GOOD | {"SKIP", "IGNORED"}:
                     culprits.append(f"{test['name']} ({test['result'].lower()})")
-    if only_totals:
+                    if "--culprits" in options:
+                        print(f"{culprits[-1]}\n{last_words(test)}")
+    if "--culprits" in options:
+        return
+    if "--totals" in options:
         print(passed, failed)
         return
     print(f"{programs} programs, {doctests} of them doctest's: {passed} test cases passed, {failed} failed")

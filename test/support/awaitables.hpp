@@ -536,15 +536,13 @@ public:
         occupant_ = leat::spawn(
             [this]() -> leat::task<> {
                 auto hold = [this] {
-                    occupied_.store(true);
-                    occupied_.notify_all();
+                    occupied_.set();
                     free_.wait(false);
                 };
                 co_await leat::blocking(std::ref(hold));
             },
             {.context = deaf});
-        while (!occupied_.load())
-            co_await leat::this_task::yield();
+        co_await occupied_.wait();
     }
     leat::task<> wait() override
     {
@@ -575,7 +573,7 @@ public:
     }
 
 protected:
-    std::atomic<bool> occupied_{false};
+    leat::event occupied_;
     std::atomic<bool> free_{false};
     std::atomic<int> runs_{0};
     bool kept_ = false;
