@@ -25,6 +25,16 @@ void report_destroyed_in_use(const char* kind, const char* name) noexcept
     std::terminate();
 }
 
+// It is free, but not all zero.
+bool mutex_core::try_lock_seen(word seen) noexcept
+{
+    while ((seen & locked) == 0)
+        if (word_.compare_exchange_weak(seen, seen | locked, std::memory_order_acquire,
+                                        std::memory_order_relaxed))
+            return true;
+    return false;
+}
+
 void mutex_core::unlock_slowly() noexcept
 {
     for (;;) {

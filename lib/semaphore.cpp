@@ -13,11 +13,11 @@
 namespace leat::detail {
 namespace {
 
-constexpr semaphore_core::number most = semaphore_core::number{1} << 60;
+constexpr semaphore_core::number most_permits = semaphore_core::number{1} << 60;
 
 semaphore_core::number checked_capacity(std::ptrdiff_t permits)
 {
-    if (permits < 0 || permits > most)
+    if (permits < 0 || permits > most_permits)
         throw usage_error{
             "leat: a semaphore has a number of permits that is not negative and below 2 to the 60th"};
     return permits;
@@ -30,7 +30,7 @@ semaphore_core::number checked_permits(std::ptrdiff_t wanted)
     if (wanted < 0)
         throw usage_error{"leat: a negative number of permits of a semaphore"};
     // What nobody can have is the same as this, and does not overflow.
-    return wanted > most ? most + 1 : semaphore_core::number{wanted};
+    return wanted > most_permits ? most_permits + 1 : semaphore_core::number{wanted};
 }
 
 semaphore_core::semaphore_core(std::ptrdiff_t permits, const char* name)
@@ -109,7 +109,7 @@ void semaphore_core::add(std::ptrdiff_t permits)
     const number more = checked_capacity(permits);
     {
         const std::lock_guard hold{lock};
-        if (more > most - capacity())
+        if (more > most_permits - capacity())
             throw usage_error{"leat: more permits than a semaphore can have"};
         capacity_.fetch_add(more, std::memory_order_relaxed);
         word_.fetch_add(more * one, std::memory_order_relaxed);

@@ -1,5 +1,5 @@
 // The protocols between threads, as they are in the sources, under every interleaving of a few threads: parking,
-// channels, select, contexts, joins; the run queue and the injection queue; how workers go to sleep. The sources are compiled
+// channels, select, contexts, joins, locks and permits; the run queue and the injection queue; how workers go to sleep. The sources are compiled
 // into this file with a name of their own for the namespace and atomics of their own; see support/model.hpp.
 #include <doctest/doctest.h>
 
@@ -24,6 +24,9 @@
 #include <leat/group.hpp>
 #include <leat/select.hpp>
 #include <leat/spawn.hpp>
+#include <leat/sync/mutex.hpp>
+#include <leat/sync/semaphore.hpp>
+#include <leat/sync/shared_mutex.hpp>
 #include <leat/task.hpp>
 #include <leat/time.hpp>
 
@@ -33,9 +36,12 @@
 #include "fork_scope.cpp"
 #include "group.cpp"
 #include "inspect.cpp"
+#include "mutex.cpp"
 #include "park.cpp"
 #include "scope_verdict.cpp"
 #include "select.cpp"
+#include "semaphore.cpp"
+#include "shared_mutex.cpp"
 #include "spawn.cpp"
 #include "spinlock.cpp"
 #include "task.cpp"
@@ -621,6 +627,245 @@ MODEL_TEST("join: a task that ends, its joiner, and a cancellation of either; th
         }
         check(child_end == end::cancelled, "the child was not cancelled");
         check(joined != end::none, "the joiner has not ended");
+        check(pool.live == 0, "a task has not ended");
+    }));
+}
+
+namespace {
+
+/// What is to be guarded: how many read it, and how many write.
+class guarded_place {
+public:
+    void write()
+    {
+        check(std::exchange(writers_, 1) == 0 && readers_ == 0, "two have it");
+        explorer::point();
+        writers_ = 0;
+    }
+    void read()
+    {
+        ++readers_;
+        explorer::point();
+        check(writers_ == 0, "it is read while it is written");
+        --readers_;
+    }
+
+private:
+    int writers_ = 0;
+    int readers_ = 0;
+};
+
+/// Waits for something that guards the place, and gives it up again.
+template <class Wait, class Use>
+leat::task<> pass(Wait wait, Use use, end& how)
+{
+    [[maybe_unused]] const int gcc_12_needs_a_local = 0;
+    auto got = co_await leat::as_result(wait());
+    how = got.has_value() ? end::value : end::cancelled;
+    if (got.has_value())
+        use();
+}
+
+/// The same, and then destroys what guards it: nobody else is waiting for it or has it.
+template <class Guards, class Wait>
+leat::task<> pass_and_destroy(std::unique_ptr<Guards>& of, Wait wait)
+{
+    [[maybe_unused]] const int gcc_12_needs_a_local = 0;
+    {
+        const auto got = co_await wait(*of);
+    }
+    of.reset();
+}
+
+}  // namespace
+
+MODEL_TEST(
+    "mutex: held while two wait, of whom one is cancelled: one at a time has it, and nobody is forgotten")
+{
+    explorer e{{.preemptions = some_preemptions}};
+    e.swap_local = swap_turn;
+    must_pass(e.explore([](explorer& run) {
+        model_pool pool;
+        leat::mutex m;
+        guarded_place place;
+        end first = end::none, second = end::none;
+        {
+            auto [ctx, cancel] = leat::with_cancel(leat::background());
+            auto held = m.try_lock();
+            const auto lock = [&m] { return m.lock(); };
+            const auto write = [&place] { place.write(); };
+            pool.spawn(pass(lock, write, first), ctx).detach();
+            pool.spawn(pass(lock, write, second), leat::background()).detach();
+            pool.add_worker(run);
+            run.thread([&] {
+                place.write();
+                held.unlock();
+            });
+            run.thread([&, &stop = cancel] { stop(); });
+            run.run();
+        }
+        check(first != end::none && second == end::value, "one was forgotten");
+        check(m.try_lock().owns_lock(), "it is still locked");
+        check(pool.live == 0, "a task has not ended");
+    }));
+}
+
+MODEL_TEST("mutex: one that comes, one that waits, and a thread, on two workers: one at a time has it")
+{
+    explorer e{{.preemptions = few_preemptions}};
+    e.swap_local = swap_turn;
+    must_pass(e.explore([](explorer& run) {
+        model_pool pool;
+        leat::mutex m;
+        guarded_place place;
+        end first = end::none, second = end::none;
+        auto held = m.try_lock();
+        const auto lock = [&m] { return m.lock(); };
+        const auto write = [&place] { place.write(); };
+        pool.spawn(pass(lock, write, first), leat::background()).detach();
+        pool.spawn(pass(lock, write, second), leat::background()).detach();
+        pool.add_worker(run);
+        pool.add_worker(run);
+        run.thread([&] {
+            held.unlock();
+            if (const auto again = m.try_lock())
+                place.write();
+        });
+        run.run();
+        check(first == end::value && second == end::value, "one was forgotten");
+        check(m.try_lock().owns_lock(), "it is still locked");
+    }));
+}
+
+MODEL_TEST(
+    "mutex, shared_mutex, semaphore: destroyed by who had it last, while another is still giving it up")
+{
+    explorer e{{.preemptions = many_preemptions}};
+    e.swap_local = swap_turn;
+    must_pass(e.explore([](explorer& run) {
+        model_pool pool;
+        auto m = std::make_unique<leat::mutex>();
+        auto held = m->try_lock();
+        const auto wait = [](leat::mutex& of) { return of.lock(); };
+        pool.spawn(pass_and_destroy(m, wait), leat::background()).detach();
+        pool.add_worker(run);
+        run.thread([&] { held.unlock(); });
+        run.run();
+        check(!m, "it has not ended");
+    }));
+    must_pass(e.explore([](explorer& run) {
+        model_pool pool;
+        auto m = std::make_unique<leat::shared_mutex>();
+        auto held = m->try_lock_shared();
+        const auto wait = [](leat::shared_mutex& of) { return of.lock(); };
+        pool.spawn(pass_and_destroy(m, wait), leat::background()).detach();
+        pool.add_worker(run);
+        run.thread([&] { held.unlock(); });
+        run.run();
+        check(!m, "it has not ended");
+    }));
+    must_pass(e.explore([](explorer& run) {
+        model_pool pool;
+        auto permits = std::make_unique<leat::semaphore>(1);
+        auto held = permits->try_acquire();
+        const auto wait = [](leat::semaphore& of) { return of.acquire(); };
+        pool.spawn(pass_and_destroy(permits, wait), leat::background()).detach();
+        pool.add_worker(run);
+        run.thread([&] { held.release(); });
+        run.run();
+        check(!permits, "it has not ended");
+    }));
+}
+
+MODEL_TEST("shared_mutex: a writer that is cancelled while it waits behind one reader lets the next one in")
+{
+    explorer e{{.preemptions = some_preemptions}};
+    e.swap_local = swap_turn;
+    must_pass(e.explore([](explorer& run) {
+        model_pool pool;
+        leat::shared_mutex m;
+        guarded_place place;
+        end writer = end::none, reader = end::none;
+        {
+            auto [ctx, cancel] = leat::with_cancel(leat::background());
+            auto held = m.try_lock_shared();
+            pool.spawn(pass([&m] { return m.lock(); }, [&place] { place.write(); }, writer), ctx).detach();
+            pool.spawn(pass([&m] { return m.lock_shared(); }, [&place] { place.read(); }, reader),
+                       leat::background())
+                .detach();
+            pool.add_worker(run);
+            run.thread([&] {
+                place.read();
+                held.unlock();
+            });
+            run.thread([&, &stop = cancel] { stop(); });
+            run.run();
+        }
+        check(writer != end::none && reader == end::value, "one was forgotten");
+        check(m.try_lock().owns_lock(), "it is still locked");
+        check(pool.live == 0, "a task has not ended");
+    }));
+}
+
+MODEL_TEST(
+    "shared_mutex: a reader that upgrades, one that comes, one that goes: nobody writes beside a reader")
+{
+    explorer e{{.preemptions = many_preemptions}};
+    e.swap_local = swap_turn;
+    must_pass(e.explore([](explorer& run) {
+        model_pool pool;
+        leat::shared_mutex m;
+        guarded_place place;
+        end upgraded = end::none, reader = end::none;
+        auto mine = m.try_lock_shared();
+        auto other = m.try_lock_shared();
+        pool.spawn(pass([&mine] { return mine.upgrade(); }, [&place] { place.write(); }, upgraded),
+                   leat::background())
+            .detach();
+        pool.spawn(pass([&m] { return m.lock_shared(); }, [&place] { place.read(); }, reader),
+                   leat::background())
+            .detach();
+        pool.add_worker(run);
+        run.thread([&] {
+            place.read();
+            other.unlock();
+        });
+        run.run();
+        check(upgraded == end::value && reader == end::value, "one was forgotten");
+        check(m.try_lock().owns_lock(), "it is still locked");
+    }));
+}
+
+MODEL_TEST("semaphore: a large request that is cancelled, a small one behind it, and permits that come back")
+{
+    explorer e{{.preemptions = some_preemptions}};
+    e.swap_local = swap_turn;
+    must_pass(e.explore([](explorer& run) {
+        model_pool pool;
+        leat::semaphore permits{2};
+        end large = end::none, small = end::none;
+        {
+            auto [ctx, cancel] = leat::with_cancel(leat::background());
+            auto held = permits.try_acquire(2);
+            int given = 0;
+            pool.spawn(pass([&permits] { return permits.acquire(2); },
+                            [&given] { check(given == 2, "too early"); }, large),
+                       ctx)
+                .detach();
+            pool.spawn(pass([&permits] { return permits.acquire(1); },
+                            [&given] { check(given == 2, "too early"); }, small),
+                       leat::background())
+                .detach();
+            pool.add_worker(run);
+            run.thread([&] {
+                given = 2;
+                held.release();
+            });
+            run.thread([&, &stop = cancel] { stop(); });
+            run.run();
+        }
+        check(large != end::none && small == end::value, "one was forgotten");
+        check(permits.available() == 2, "permits were lost or doubled");
         check(pool.live == 0, "a task has not ended");
     }));
 }

@@ -2,6 +2,7 @@
 
 #include "support/counted.hpp"
 #include "support/rounds.hpp"
+#include "support/scale.hpp"
 
 #include <doctest/doctest.h>
 
@@ -56,6 +57,29 @@ TEST_CASE("once: many call at once, it is done once, and nobody returns before i
             CHECK(first.done());
         }
     });
+}
+
+TEST_CASE("once: a million callers share one attempt, and are woken without growing the stack")
+{
+    const std::size_t count = test::scaled(1'000'000);
+    leat::runtime pool{{.workers = 2}};
+    std::atomic<std::size_t> served{0};
+    pool.block_on([&]() -> leat::task<> {
+        leat::once first;
+        leat::event go;
+        leat::wait_group group;
+        for (std::size_t i = 0; i < count; ++i) {
+            auto caller = [&]() -> leat::task<> {
+                co_await first.call([&go]() -> leat::task<> { co_await go.wait(); });
+                served.fetch_add(1, std::memory_order_relaxed);
+            };
+            group.spawn(caller);
+        }
+        co_await leat::this_task::yield();
+        go.set();
+        co_await group.wait();
+    });
+    CHECK(served.load() == count);
 }
 
 TEST_CASE("once: what fails is thrown to all who share the attempt, and tried again")

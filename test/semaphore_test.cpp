@@ -636,9 +636,9 @@ TEST_CASE("semaphore: destroyed in use it says so and ends the program" *
     CHECK(held.signal == SIGABRT);
 }
 
-TEST_CASE("semaphore: a hundred thousand and more waiters are served by one release")
+TEST_CASE("semaphore: a million waiters are served by one release")
 {
-    const std::size_t count = test::scaled(300'000);
+    const std::size_t count = test::scaled(1'000'000);
     leat::runtime pool{{.workers = 2}};
     std::size_t left = count;
     std::atomic<std::size_t> woken{0};

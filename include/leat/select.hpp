@@ -2,6 +2,7 @@
 
 #include <leat/channel.hpp>
 #include <leat/context.hpp>
+#include <leat/detail/eager.hpp>
 #include <leat/detail/range.hpp>
 #include <leat/detail/reference.hpp>
 #include <leat/detail/select_core.hpp>
@@ -213,9 +214,10 @@ auto as_operation(A&& what)
 
 /// Whether it can be a case without a task of its own, and without a result to be lost.
 template <class A>
-concept has_operation = selectable_operation<std::remove_cvref_t<A>> || requires(A&& what) {
-    requires std::derived_from<decltype(std::forward<A>(what).as_operation()), started_operation>;
-};
+concept has_operation =
+    selectable_operation<std::remove_cvref_t<A>> || is_eager<std::remove_cvref_t<A>> || requires(A&& what) {
+        requires std::derived_from<decltype(std::forward<A>(what).as_operation()), started_operation>;
+    };
 
 template <class F>
 auto make_case(bool enabled, auto&& what, F handler)

@@ -247,13 +247,6 @@ struct get_root {
 template <class A>
 concept awaited_in_root = requires(A&& a, task_root& root) { std::forward<A>(a).await_in(root); };
 
-/// Whether it does not look at the context of the task that awaits it, nor at whether it has one.
-template <class A>
-constexpr bool in_any_context = false;
-template <class A>
-    requires requires { A::in_any_context; }
-constexpr bool in_any_context<A> = A::in_any_context;
-
 /// What awaitables of others become in a task: adapt() gives something with await_in(). For those who know them.
 template <class A>
 struct foreign_awaitable;

@@ -68,6 +68,13 @@ public:
         change(static_cast<T>(before - by));
         return before;
     }
+    T fetch_and(T mask, std::memory_order = std::memory_order_seq_cst) noexcept
+    {
+        model::explorer::point();
+        const T before = value_;
+        change(static_cast<T>(before & mask));
+        return before;
+    }
 
 private:
     // A change to the same value is none: who spins with exchange(true) on a lock that is taken spins.

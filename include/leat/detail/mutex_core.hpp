@@ -34,6 +34,7 @@
 // claim of the new holder order what the old one wrote.
 #pragma once
 
+#include <leat/detail/eager.hpp>
 #include <leat/detail/operation.hpp>
 #include <leat/detail/park.hpp>
 
@@ -70,11 +71,10 @@ public:
     bool try_lock() noexcept
     {
         word seen = 0;
-        while (!word_.compare_exchange_weak(seen, seen | locked, std::memory_order_acquire,
-                                            std::memory_order_relaxed))
-            if ((seen & locked) != 0)
-                return false;
-        return true;
+        if (word_.compare_exchange_strong(seen, locked, std::memory_order_acquire, std::memory_order_relaxed))
+            [[likely]]
+            return true;
+        return (seen & locked) == 0 && try_lock_seen(seen);
     }
     void unlock() noexcept
     {
@@ -123,6 +123,7 @@ public:
 private:
     friend class mutex_waiter;
 
+    bool try_lock_seen(word seen) noexcept;
     void unlock_slowly() noexcept;
     bool hand_on(wake_list& wakes) noexcept;
 
@@ -236,6 +237,43 @@ public:
     {
         state_ = state::idle;
         return Guard{*owner_};
+    }
+
+private:
+    owner_type* owner_;
+};
+
+/// What lock() gives.
+template <class Guard>
+class lock_request {
+public:
+    using owner_type = typename Guard::owner_type;
+    using operation_type = lock_operation<Guard>;
+    using value_type = Guard;
+    using kept_type = owner_type*;
+
+    explicit lock_request(owner_type& owner) noexcept : owner_{&owner}
+    {
+    }
+    bool try_now(task_root& root, owner_type*& taken) noexcept
+    {
+        mutex_core& of = Guard::core_of(*owner_);
+        const std::uint64_t by = root.id();
+        turn& here = *root.now;
+        if (!may_take(root, here) || !of.try_lock())
+            return false;
+        --here.budget;
+        of.held_by(by);
+        taken = owner_;
+        return true;
+    }
+    static Guard take(owner_type* locked) noexcept
+    {
+        return Guard{*locked};
+    }
+    operation_type make() noexcept
+    {
+        return {Guard::core_of(*owner_), *owner_};
     }
 
 private:

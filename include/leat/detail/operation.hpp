@@ -78,6 +78,13 @@ bool completes_when_stopped(const Op& op) noexcept
         return false;
 }
 
+/// Whether it does not look at the context of the task that awaits it, nor at whether it has one.
+template <class A>
+constexpr bool in_any_context = false;
+template <class A>
+    requires requires { A::in_any_context; }
+constexpr bool in_any_context<A> = A::in_any_context;
+
 /// Throws what the end of the task's context is reported as: cancelled_error with the cause, or
 /// timed_out_error.
 [[noreturn]] void throw_stopped(task_root& root);

@@ -16,6 +16,7 @@
 // Life: as for a semaphore, semaphore_core.hpp.
 #pragma once
 
+#include <leat/detail/eager.hpp>
 #include <leat/detail/operation.hpp>
 #include <leat/detail/park.hpp>
 
@@ -45,11 +46,13 @@ public:
     }
     bool try_lock_shared() noexcept
     {
-        word seen = word_.load(std::memory_order_relaxed);
-        while ((seen & (written | queued)) == 0)
+        // Not looked at before: a guess that is wrong brings the word here to be written, a look only to be read.
+        word seen = 0;
+        do {
             if (word_.compare_exchange_weak(seen, seen + one_reader, std::memory_order_acquire,
-                                            std::memory_order_relaxed))
+                                            std::memory_order_relaxed)) [[likely]]
                 return true;
+        } while ((seen & (written | queued)) == 0);
         return false;
     }
     /// Of one of the readers.
@@ -66,11 +69,12 @@ public:
     }
     void unlock_shared() noexcept
     {
-        word seen = word_.load(std::memory_order_relaxed);
-        while ((seen & queued) == 0)
+        word seen = one_reader;
+        do {
             if (word_.compare_exchange_weak(seen, seen - one_reader, std::memory_order_release,
-                                            std::memory_order_relaxed))
+                                            std::memory_order_relaxed)) [[likely]]
                 return;
+        } while ((seen & queued) == 0);
         change_slowly(one_reader, 0);
     }
     void downgrade() noexcept
@@ -232,6 +236,46 @@ public:
     {
         state_ = state::idle;
         return Guard{*owner_};
+    }
+
+private:
+    owner_type* owner_;
+};
+
+/// What lock() and lock_shared() give.
+template <class Guard, shared_waiter::mode Mode>
+class shared_lock_request {
+public:
+    using owner_type = typename Guard::owner_type;
+    using operation_type = shared_lock_operation<Guard, Mode>;
+    using value_type = Guard;
+    using kept_type = owner_type*;
+
+    explicit shared_lock_request(owner_type& owner) noexcept : owner_{&owner}
+    {
+    }
+    bool try_now(task_root& root, owner_type*& taken) noexcept
+    {
+        shared_mutex_core& of = Guard::core_of(*owner_);
+        const std::uint64_t by = root.id();
+        turn& here = *root.now;
+        if (!may_take(root, here))
+            return false;
+        if (!(Mode == shared_waiter::mode::shared ? of.try_lock_shared() : of.try_lock()))
+            return false;
+        --here.budget;
+        if (Mode != shared_waiter::mode::shared)
+            of.held_by(by);
+        taken = owner_;
+        return true;
+    }
+    static Guard take(owner_type* locked) noexcept
+    {
+        return Guard{*locked};
+    }
+    operation_type make() noexcept
+    {
+        return {Guard::core_of(*owner_), *owner_};
     }
 
 private:

@@ -31,6 +31,8 @@ public:
 private:
     template <class>
     friend class detail::lock_operation;
+    template <class>
+    friend class detail::lock_request;
     friend class leat::mutex;
     friend base;
 
@@ -57,7 +59,7 @@ public:
 class mutex {
 public:
     using guard = mutex_guard;
-    using lock_operation = detail::lock_operation<mutex_guard>;
+    using lock_operation = detail::eager_call<detail::lock_request<mutex_guard>>;
 
     constexpr mutex() noexcept : core_{nullptr}
     {
@@ -77,7 +79,7 @@ public:
     /// Cost     one atomic operation if it is free; no allocation.
     [[nodiscard]] lock_operation lock() noexcept
     {
-        return lock_operation{core_, *this};
+        return lock_operation{std::in_place, *this};
     }
     /// Locks if that is possible without waiting.
     ///
@@ -95,7 +97,7 @@ public:
     /// Throws   usage_error in a task, which must co_await lock().
     mutex_guard blocking_lock()
     {
-        return detail::wait_blocking(lock());
+        return detail::wait_blocking(lock().as_operation());
     }
 
     /// Whether somebody holds it; out of date at once.
@@ -150,6 +152,8 @@ public:
 private:
     template <class>
     friend class detail::lock_operation;
+    template <class>
+    friend class detail::lock_request;
     friend class guarded<T>;
     friend base;
 
@@ -177,7 +181,7 @@ class guarded {
 public:
     using value_type = T;
     using guard = guarded_guard<T>;
-    using lock_operation = detail::lock_operation<guarded_guard<T>>;
+    using lock_operation = detail::eager_call<detail::lock_request<guarded_guard<T>>>;
 
     /// Makes the value of the arguments.
     template <class... Args>
@@ -192,7 +196,7 @@ public:
     /// As mutex::lock(); the guard points to the value.
     [[nodiscard]] lock_operation lock() noexcept
     {
-        return lock_operation{core_, *this};
+        return lock_operation{std::in_place, *this};
     }
     /// As mutex::try_lock().
     guarded_guard<T> try_lock() noexcept
@@ -205,7 +209,7 @@ public:
     /// As mutex::blocking_lock().
     guarded_guard<T> blocking_lock()
     {
-        return detail::wait_blocking(lock());
+        return detail::wait_blocking(lock().as_operation());
     }
 
     /// Calls f(T&) with the lock held, and gives what it returns; what a coroutine gives, if it is one.

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <leat/detail/atomic.hpp>
+#include <leat/detail/eager.hpp>
 #include <leat/detail/operation.hpp>
 #include <leat/detail/shared_attempt.hpp>
 #include <leat/result.hpp>
@@ -126,84 +127,41 @@ private:
     F f_;
 };
 
-/// What call() and get() give: done at once if the once is, without an operation being made. An F that is an lvalue
-/// is referred to until it is needed.
+/// What call() and get() give. An F that is an lvalue is referred to until it is needed.
 template <class T, class F>
-class [[nodiscard]] once_call {
-    using op = once_operation<T, std::decay_t<F>>;
-
+class once_request {
 public:
-    once_call(once_cell<T>& of, F&& f) : of_{of}, f_(std::forward<F>(f))
+    using operation_type = once_operation<T, std::decay_t<F>>;
+    using value_type = std::add_lvalue_reference_t<T>;
+    using kept_type = attempt<T>*;
+    static constexpr bool in_any_context = true;
+
+    once_request(once_cell<T>& of, F&& f) : of_{of}, f_(std::forward<F>(f))
     {
     }
-
-    template <bool Throwing>
-    class awaiter {
-        using answer = std::add_lvalue_reference_t<T>;
-
-    public:
-        awaiter(once_call& call, task_root& root) noexcept : call_{call}, root_{root}
-        {
-        }
-        awaiter(const awaiter&) = delete;
-        awaiter& operator=(const awaiter&) = delete;
-        ~awaiter()
-        {
-            if (waits_) [[unlikely]]
-                std::destroy_at(&slow_);
-        }
-        bool await_ready()
-        {
-            // What is done is no wait: neither the context nor the budget is looked at.
-            if (call_.of_.done() != nullptr) [[likely]]
-                return true;
-            std::construct_at(&slow_, root_, call_.of_, std::forward<F>(call_.f_));
-            waits_ = true;
-            return slow_.await_ready();
-        }
-        bool await_suspend(std::coroutine_handle<> frame) noexcept
-        {
-            return slow_.await_suspend(frame);
-        }
-        decltype(auto) await_resume()
-        {
-            using type = std::conditional_t<Throwing, answer, result<answer>>;
-            if (waits_) [[unlikely]]
-                return static_cast<type>(slow_.await_resume());
-            if constexpr (!std::is_void_v<T>)
-                return type(call_.of_.done()->result.peek());
-            else
-                return type();
-        }
-
-    private:
-        once_call& call_;
-        task_root& root_;
-        bool waits_ = false;
-        // Not an optional: what is done would have to reset it.
-        union {
-            owning_awaiter<op, Throwing> slow_;  ///< if waits_
-        };
-    };
-
-    // For the library.
-    auto as_operation()
+    // What is done is no wait: neither the context nor the budget is looked at.
+    bool try_now(task_root&, attempt<T>*& done) noexcept
     {
-        return op{of_, std::forward<F>(f_)};
+        done = of_.done();
+        return done != nullptr;
     }
-    auto await_in(task_root& root) noexcept
+    static value_type take(attempt<T>* done) noexcept
     {
-        return awaiter<true>{*this, root};
+        if constexpr (!std::is_void_v<T>)
+            return done->result.peek();
     }
-    auto await_result_in(task_root& root) noexcept
+    operation_type make()
     {
-        return awaiter<false>{*this, root};
+        return {of_, std::forward<F>(f_)};
     }
 
 private:
     once_cell<T>& of_;
     F f_;
 };
+
+template <class T, class F>
+using once_call = eager_call<once_request<T, F>>;
 
 }  // namespace detail
 
@@ -235,7 +193,7 @@ public:
         requires std::invocable<std::decay_t<F>&>
     [[nodiscard]] auto call(F&& f) noexcept(std::is_nothrow_constructible_v<F, F&&>)
     {
-        return detail::once_call<void, F>{cell_, std::forward<F>(f)};
+        return detail::once_call<void, F>{std::in_place, cell_, std::forward<F>(f)};
     }
 
     /// Whether it has been done.
@@ -321,12 +279,12 @@ public:
         requires std::invocable<std::decay_t<F>&>
     [[nodiscard]] auto get(F&& make) noexcept(std::is_nothrow_constructible_v<F, F&&>)
     {
-        return detail::once_call<T, F>{cell_, std::forward<F>(make)};
+        return detail::once_call<T, F>{std::in_place, cell_, std::forward<F>(make)};
     }
     /// The same with the function that was given at the beginning. Throws usage_error if none was.
     [[nodiscard]] auto get() noexcept
     {
-        return detail::once_call<T, call_factory>{cell_, call_factory{factory_}};
+        return detail::once_call<T, call_factory>{std::in_place, cell_, call_factory{factory_}};
     }
 
     /// The value if it has been made, else null.

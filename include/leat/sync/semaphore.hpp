@@ -1,6 +1,7 @@
 #pragma once
 
 #include <leat/detail/blocking_wait.hpp>
+#include <leat/detail/eager.hpp>
 #include <leat/detail/semaphore_core.hpp>
 #include <leat/error.hpp>
 
@@ -108,6 +109,42 @@ public:
     }
 };
 
+/// What acquire() gives.
+class acquire_request {
+public:
+    using operation_type = acquire_operation;
+    using value_type = semaphore_permit;
+    struct kept_type {
+        semaphore_core* of;
+        semaphore_core::number permits;
+    };
+
+    acquire_request(semaphore_core& of, semaphore_core::number wanted) noexcept : of_{&of}, wanted_{wanted}
+    {
+    }
+    bool try_now(task_root& root, kept_type& taken) noexcept
+    {
+        turn& here = *root.now;
+        if (!may_take(root, here) || !of_->try_acquire(wanted_))
+            return false;
+        --here.budget;
+        taken = {of_, wanted_};
+        return true;
+    }
+    static semaphore_permit take(kept_type got) noexcept
+    {
+        return {*got.of, got.permits};
+    }
+    acquire_operation make() noexcept
+    {
+        return {*of_, wanted_};
+    }
+
+private:
+    semaphore_core* of_;
+    semaphore_core::number wanted_;
+};
+
 }  // namespace detail
 
 /// A number of permits: who wants more of them than are free waits.
@@ -121,7 +158,7 @@ public:
 class semaphore {
 public:
     using permit = semaphore_permit;
-    using acquire_operation = detail::acquire_operation;
+    using acquire_operation = detail::eager_call<detail::acquire_request>;
 
     /// With so many permits, all free, and maybe a name for reports, which is not copied: a string literal.
     /// Throws usage_error if their number is negative or absurd.
@@ -141,7 +178,7 @@ public:
     /// Cost     one atomic operation if there are permits and nobody waits; no allocation.
     [[nodiscard]] acquire_operation acquire(std::ptrdiff_t permits = 1)
     {
-        return acquire_operation{core_, detail::checked_permits(permits)};
+        return acquire_operation{std::in_place, core_, detail::checked_permits(permits)};
     }
     /// Acquires permits if that is possible without waiting, and without overtaking anybody.
     ///
@@ -160,7 +197,7 @@ public:
     /// Throws   usage_error in a task, which must co_await acquire(); as acquire().
     semaphore_permit blocking_acquire(std::ptrdiff_t permits = 1)
     {
-        return detail::wait_blocking(acquire(permits));
+        return detail::wait_blocking(acquire(permits).as_operation());
     }
 
     /// Adds permits, which at once serve those who wait. Throws usage_error: a negative number, or an absurd sum.

@@ -40,11 +40,14 @@ private:
     friend base;
     template <class, detail::shared_waiter::mode>
     friend class detail::shared_lock_operation;
+    template <class, detail::shared_waiter::mode>
+    friend class detail::shared_lock_request;
 
     explicit shared_mutex_shared_guard(shared_mutex& held) noexcept : base{held}
     {
     }
     static void give_up(shared_mutex& held) noexcept;
+    static detail::shared_mutex_core& core_of(shared_mutex& held) noexcept;
 };
 
 /// Holds a shared_mutex alone for as long as it lives. Movable, also to other tasks and threads.
@@ -67,6 +70,8 @@ private:
     friend base;
     template <class, detail::shared_waiter::mode>
     friend class detail::shared_lock_operation;
+    template <class, detail::shared_waiter::mode>
+    friend class detail::shared_lock_request;
     template <class, class>
     friend class detail::upgrade_operation;
 
@@ -74,6 +79,7 @@ private:
     {
     }
     static void give_up(shared_mutex& held) noexcept;
+    static detail::shared_mutex_core& core_of(shared_mutex& held) noexcept;
 };
 
 /// Many readers or one writer; who waits is suspended.
@@ -89,9 +95,10 @@ class shared_mutex {
 public:
     using guard = shared_mutex_guard;
     using shared_guard = shared_mutex_shared_guard;
-    using lock_operation = detail::shared_lock_operation<guard, detail::shared_waiter::mode::alone>;
+    using lock_operation =
+        detail::eager_call<detail::shared_lock_request<guard, detail::shared_waiter::mode::alone>>;
     using lock_shared_operation =
-        detail::shared_lock_operation<shared_guard, detail::shared_waiter::mode::shared>;
+        detail::eager_call<detail::shared_lock_request<shared_guard, detail::shared_waiter::mode::shared>>;
 
     constexpr shared_mutex() noexcept : core_{nullptr}
     {
@@ -111,12 +118,12 @@ public:
     /// Cost     one atomic operation if it is free; no allocation.
     [[nodiscard]] lock_operation lock() noexcept
     {
-        return lock_operation{core_, *this};
+        return lock_operation{std::in_place, *this};
     }
     /// Locks it to read, suspending while a writer has it or anybody waits before. The rest as lock().
     [[nodiscard]] lock_shared_operation lock_shared() noexcept
     {
-        return lock_shared_operation{core_, *this};
+        return lock_shared_operation{std::in_place, *this};
     }
     /// Locks it if that is possible without waiting, and without overtaking anybody.
     ///
@@ -140,11 +147,11 @@ public:
     /// Throws   usage_error in a task, which must co_await the operation instead.
     guard blocking_lock()
     {
-        return detail::wait_blocking(lock());
+        return detail::wait_blocking(lock().as_operation());
     }
     shared_guard blocking_lock_shared()
     {
-        return detail::wait_blocking(lock_shared());
+        return detail::wait_blocking(lock_shared().as_operation());
     }
 
     /// Null if it has none.
@@ -174,6 +181,16 @@ inline void shared_mutex_guard::give_up(shared_mutex& held) noexcept
 inline void shared_mutex_shared_guard::give_up(shared_mutex& held) noexcept
 {
     held.core_.unlock_shared();
+}
+
+inline detail::shared_mutex_core& shared_mutex_guard::core_of(shared_mutex& held) noexcept
+{
+    return held.core_;
+}
+
+inline detail::shared_mutex_core& shared_mutex_shared_guard::core_of(shared_mutex& held) noexcept
+{
+    return held.core_;
 }
 
 inline shared_mutex_shared_guard shared_mutex_guard::downgrade() noexcept
