@@ -5,6 +5,7 @@
 #include <leat/detail/frame_pool.hpp>
 
 #include <functional>
+#include <memory>
 #include <mutex>
 #include <new>
 #include <stop_token>
@@ -56,7 +57,7 @@ union background_holder {
 
 class value_node final : public context_node {
 public:
-    value_node(context_node& parent, const void* key, std::shared_ptr<const void> value) noexcept
+    value_node(context_node& parent, const void* key, owned<context_value> value) noexcept
         : context_node{&parent, parent.canceller()}, key_{key}, value_{std::move(value)}
     {
     }
@@ -64,7 +65,7 @@ public:
 private:
     const void* own_value(const void* key) const noexcept override
     {
-        return key == key_ ? value_.get() : nullptr;
+        return key == key_ ? value_->at : nullptr;
     }
     void destroy(context_node*&) noexcept override
     {
@@ -72,7 +73,7 @@ private:
     }
 
     const void* key_;
-    std::shared_ptr<const void> value_;
+    const owned<context_value> value_;
 };
 
 /// Has its parent's values, and nobody to end it.
@@ -246,7 +247,7 @@ private:
 
 void cancel_node::follow(std::stop_token token)
 {
-    follows_ = std::make_unique<follower>(std::move(token), *this);
+    follows_ = make_owned<follower>(std::move(token), *this);
 }
 
 cancel_node::~cancel_node()
@@ -483,7 +484,7 @@ void cancel_node::watch(scheduler& sched, turn* by) noexcept
 
 std::stop_token cancel_node::token()
 {
-    auto fresh = std::make_unique<std::stop_source>();
+    auto fresh = make_owned<std::stop_source>();
     std::stop_token token;
     bool ended = false;
     {
@@ -629,7 +630,7 @@ context make_context(context_node* adopted) noexcept
     return context{adopted};
 }
 
-context_node* make_value_node(context_node& parent, const void* key, std::shared_ptr<const void> value)
+context_node* make_value_node(context_node& parent, const void* key, owned<context_value> value)
 {
     auto* const node = new value_node{parent, key, std::move(value)};
     parent.ref();
@@ -853,6 +854,30 @@ bool after_func_handle::stop() noexcept
 {
     return state_ != nullptr && state_->stop();
 }
+
+namespace detail {
+namespace {
+
+cancellable_context limit_under(task_root& root, clock::duration span, limit_scope::kind how)
+{
+    root.context().ref();
+    const leat::context above = make_context(&root.context());
+    return with_timeout(how == limit_scope::kind::shielding ? without_cancel(above) : above, span);
+}
+
+}  // namespace
+
+limit_scope::limit_scope(task_root& root, clock::duration span, kind how)
+    : limit_scope{root, limit_under(root, span, how)}
+{
+}
+
+limit_scope::limit_scope(task_root& root, cancellable_context limit)
+    : cancel_{std::move(limit.second)}, scope_{root, limit.first}
+{
+}
+
+}  // namespace detail
 
 after_func_handle detail::start_after_func(const leat::context& of, task<> body, location place)
 {

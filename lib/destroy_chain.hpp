@@ -1,6 +1,7 @@
 #pragma once
 
-#include <leat/detail/context_node.hpp>
+#include "for_each_task.hpp"
+
 #include <leat/task.hpp>
 
 #include <algorithm>

@@ -1,4 +1,5 @@
 #include <leat/error.hpp>
+#include <leat/result.hpp>
 
 #include <cxxabi.h>
 
@@ -117,6 +118,13 @@ group_error::group_error(std::vector<std::exception_ptr> errors)
 }
 
 namespace detail {
+
+void failure::rethrow() const
+{
+    if (thrown)
+        std::rethrow_exception(thrown);
+    throw_error(code);
+}
 
 void throw_error(std::error_code code)
 {

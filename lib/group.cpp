@@ -29,8 +29,13 @@ std::size_t checked_limit(std::ptrdiff_t limit)
 }
 
 join_scope::join_scope(task_root& owner, scope_policy policy, std::size_t limit, const leat::context* parent)
-    : scope_verdict{policy}, limit_{limit}, owner_{owner}, home_{owner.sched()},
-      limits_{scope_context(owner, parent)}
+    : join_scope{owner, policy, limit, scope_context(owner, parent)}
+{
+}
+
+join_scope::join_scope(task_root& owner, scope_policy policy, std::size_t limit, cancellable_context own)
+    : scope_verdict{policy}, limit_{limit}, owner_{owner}, home_{owner.sched()}, below_{std::move(own.first)},
+      cancel_{std::move(own.second)}
 {
 }
 
@@ -57,7 +62,7 @@ spawn_site join_scope::site(turn* by, std::string_view name, location place,
 {
     spawn_site site;
     site.sched = by != nullptr ? by->sched : &home_;
-    site.context = instead != nullptr ? &instead->node() : &limits_.first.node();
+    site.context = instead != nullptr ? &instead->node() : &below_.node();
     site.context_outlives = instead == nullptr;
     site.scope = const_cast<join_scope*>(this);
     site.by = by;

@@ -3,6 +3,7 @@
 #include <leat/detail/context_node.hpp>
 
 #include "chain_reader.hpp"
+#include "for_each_task.hpp"
 
 #include <algorithm>
 #include <ostream>

@@ -38,7 +38,7 @@ pipeline_meters::~pipeline_meters() = default;
 
 void pipeline_meters::add(std::string name)
 {
-    stages.push_back(std::make_unique<stage_meter>(std::move(name)));
+    stages.push_back(make_owned<stage_meter>(std::move(name)));
 }
 
 pipeline_run::~pipeline_run() = default;
@@ -64,7 +64,7 @@ pipeline_run::pipeline_run(task_group& group, pipeline_meters* meters) : group_{
 
 void pipeline_run::deepen()
 {
-    levels_.push_back(std::make_unique<cancellable_context>(with_cancel(context())));
+    levels_.push_back(make_owned<cancellable_context>(with_cancel(context())));
 }
 
 void pipeline_run::end_above(std::size_t level) noexcept
@@ -75,7 +75,7 @@ void pipeline_run::end_above(std::size_t level) noexcept
 
 void pipeline_run::collect(std::exception_ptr thrown)
 {
-    auto made = std::make_unique<failure>(std::move(thrown));
+    auto made = make_owned<failure>(std::move(thrown));
     std::lock_guard hold{lock_};
     made->before = std::move(collected_);
     collected_ = std::move(made);
@@ -191,7 +191,7 @@ std::string collect_stage::describe() const
 
 namespace leat {
 
-pipeline_observer::pipeline_observer(std::shared_ptr<detail::pipeline_meters> of) noexcept
+pipeline_observer::pipeline_observer(detail::shared<detail::pipeline_meters> of) noexcept
     : meters_{std::move(of)}
 {
 }

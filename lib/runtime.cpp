@@ -8,7 +8,7 @@ runtime::runtime() : runtime{runtime_options{}}
 {
 }
 
-runtime::runtime(runtime_options options) : pool_{std::make_unique<detail::pool>(std::move(options))}
+runtime::runtime(runtime_options options) : pool_{detail::make_owned<detail::pool>(std::move(options))}
 {
 }
 

@@ -153,7 +153,7 @@ cancellable_context with_signals(const context& parent, std::initializer_list<in
             "leat: with_signals() outside of a runtime, where nobody would hear them; a simulated "
             "world has no signals"};
     cancellable_context made = with_cancel(parent);
-    made.second.keep(std::make_unique<detail::signal_watch>(reactor->context(), made.first, signals));
+    made.second.keep(detail::make_owned<detail::signal_watch>(reactor->context(), made.first, signals));
     return made;
 }
 

@@ -273,11 +273,11 @@ world::world() : world{detail::default_seed()}
 {
 }
 
-world::world(std::uint64_t seed) : sched_{std::make_unique<detail::sim_scheduler>(seed, nullptr)}
+world::world(std::uint64_t seed) : sched_{detail::make_owned<detail::sim_scheduler>(seed, nullptr)}
 {
 }
 
-world::world(script& choices) : sched_{std::make_unique<detail::sim_scheduler>(0, &choices)}
+world::world(script& choices) : sched_{detail::make_owned<detail::sim_scheduler>(std::uint64_t{0}, &choices)}
 {
 }
 

@@ -2,14 +2,15 @@
 
 #include <leat/detail/blocking_wait.hpp>
 #include <leat/detail/channel_core.hpp>
+#include <leat/detail/memory.hpp>
 #include <leat/detail/operation.hpp>
+#include <leat/detail/pointer.hpp>
 #include <leat/detail/reference.hpp>
 #include <leat/result.hpp>
 
 #include <concepts>
 #include <cstddef>
 #include <limits>
-#include <memory>
 #include <optional>
 #include <type_traits>
 #include <utility>
@@ -127,7 +128,7 @@ public:
             place_ = new typename core::node;
         if constexpr (boxed) {
             if (!box_)
-                box_ = std::make_unique<T>(std::move(payload_ref()));
+                box_ = make_owned<T>(std::move(payload_ref()));
             this->item = &box_;
         } else {
             this->item = &payload_ref();
@@ -180,7 +181,7 @@ private:
 
     kept kept_;
     typename core::node* place_ = nullptr;
-    [[no_unique_address]] std::conditional_t<boxed, std::unique_ptr<payload>, nothing> box_;
+    [[no_unique_address]] std::conditional_t<boxed, owned<payload>, nothing> box_;
 };
 
 /// async_send() and async_recv(); defined by leat/asio/channel.hpp.

@@ -2,12 +2,13 @@
 
 #include <leat/detail/chrono.hpp>
 #include <leat/detail/context_node.hpp>
+#include <leat/detail/memory.hpp>
+#include <leat/detail/pointer.hpp>
 #include <leat/task.hpp>
 #include <leat/time.hpp>
 
 #include <exception>
 #include <initializer_list>
-#include <memory>
 #include <optional>
 #include <string_view>
 #include <utility>
@@ -101,7 +102,32 @@ public:
 };
 
 context make_context(context_node* adopted) noexcept;
-context_node* make_value_node(context_node& parent, const void* key, std::shared_ptr<const void> value);
+
+/// A value that a context carries.
+class context_value {
+public:
+    explicit context_value(const void* where) noexcept : at{where}
+    {
+    }
+    context_value(const context_value&) = delete;
+    context_value& operator=(const context_value&) = delete;
+    virtual ~context_value() = default;
+
+    const void* const at;
+};
+template <class T>
+class context_value_of final : public context_value {
+public:
+    template <class U>
+    explicit context_value_of(U&& value)
+        : context_value{std::addressof(value_)}, value_(std::forward<U>(value))
+    {
+    }
+
+private:
+    const T value_;
+};
+context_node* make_value_node(context_node& parent, const void* key, owned<context_value> value);
 
 }  // namespace detail
 
@@ -251,14 +277,14 @@ public:
     }
 
     // For the library.
-    void keep(std::unique_ptr<detail::canceller_guard> guard) noexcept
+    void keep(detail::owned<detail::canceller_guard> guard) noexcept
     {
         guard_ = std::move(guard);
     }
 
 private:
     context context_;
-    std::unique_ptr<detail::canceller_guard> guard_;
+    detail::owned<detail::canceller_guard> guard_;
     bool armed_ = false;
 };
 
@@ -298,14 +324,15 @@ template <class Rep, class Period>
 template <class T, class U = T>
 [[nodiscard]] context with_value(const context& parent, const context_key<T>& key, U&& value)
 {
-    return detail::make_context(
-        detail::make_value_node(parent.node(), &key, std::make_shared<const T>(std::forward<U>(value))));
+    return detail::make_context(detail::make_value_node(
+        parent.node(), &key, detail::make_owned<detail::context_value_of<T>>(std::forward<U>(value))));
 }
 template <class T>
 [[nodiscard]] context with_value(const context& parent, T value)
 {
-    return detail::make_context(detail::make_value_node(parent.node(), &detail::type_key<T>,
-                                                        std::make_shared<const T>(std::move(value))));
+    return detail::make_context(
+        detail::make_value_node(parent.node(), &detail::type_key<T>,
+                                detail::make_owned<detail::context_value_of<T>>(std::move(value))));
 }
 
 /// The values of `parent`, without its end: for cleanup that must not be interrupted.
@@ -419,6 +446,19 @@ private:
     context_node* before_;
 };
 
+/// The same by one that has a limit in time, below the task's own or beside it.
+class limit_scope {
+public:
+    enum class kind : unsigned char { heeding, shielding };
+    limit_scope(task_root& root, clock::duration span, kind how);
+
+private:
+    limit_scope(task_root& root, cancellable_context limit);
+
+    canceller cancel_;
+    context_scope scope_;
+};
+
 template <class A, class T>
 task<T> run_under(context to, A inner)
 {
@@ -433,9 +473,7 @@ task<T> run_until(clock::duration span, A inner)
 {
     task_root& root = *co_await get_root{};
     root.own_context();
-    const cancellable_context limit =
-        with_timeout(detail::make_context((root.context().ref(), &root.context())), span);
-    const context_scope scope{root, limit.first};
+    const limit_scope scope{root, span, limit_scope::kind::heeding};
     co_return co_await static_cast<A&&>(inner);
 }
 
@@ -444,9 +482,7 @@ task<T> run_shielded(clock::duration span, A inner)
 {
     task_root& root = *co_await get_root{};
     root.own_context();
-    root.context().ref();
-    const cancellable_context limit = with_timeout(without_cancel(make_context(&root.context())), span);
-    const context_scope scope{root, limit.first};
+    const limit_scope scope{root, span, limit_scope::kind::shielding};
     co_return co_await static_cast<A&&>(inner);
 }
 

@@ -3,6 +3,8 @@
 #include <leat/context.hpp>
 #include <leat/detail/fork_scope.hpp>
 #include <leat/detail/join_scope.hpp>
+#include <leat/detail/memory.hpp>
+#include <leat/detail/pointer.hpp>
 #include <leat/detail/range.hpp>
 #include <leat/detail/reference.hpp>
 #include <leat/result.hpp>
@@ -12,7 +14,6 @@
 
 #include <cstddef>
 #include <exception>
-#include <memory>
 #include <tuple>
 #include <type_traits>
 #include <utility>
@@ -261,7 +262,7 @@ public:
     }
 
     // For the library.
-    result_group(task_group& group, std::vector<std::unique_ptr<detail::outcome<T>>>& slots) noexcept
+    result_group(task_group& group, std::vector<detail::owned<detail::outcome<T>>>& slots) noexcept
         : group_{group}, slots_{slots}
     {
     }
@@ -288,13 +289,13 @@ private:
     template <class W>
     task<> spawn_into(W what, spawn_options options, detail::location place)
     {
-        detail::outcome<T>& slot = *slots_.emplace_back(std::make_unique<detail::outcome<T>>());
+        detail::outcome<T>& slot = *slots_.emplace_back(detail::make_owned<detail::outcome<T>>());
         auto starting = group_.spawn(keep<W>(std::move(what), slot), options, place);
         static_cast<void>(co_await starting);
     }
 
     task_group& group_;
-    std::vector<std::unique_ptr<detail::outcome<T>>>& slots_;
+    std::vector<detail::owned<detail::outcome<T>>>& slots_;
 };
 
 namespace detail {
@@ -316,7 +317,7 @@ storable_t<T> take_storable(outcome<T>& from)
 template <class T, class Body>
 task<std::vector<storable_t<T>>> run_result_group(group_options options, Body body)
 {
-    std::vector<std::unique_ptr<outcome<T>>> slots;
+    std::vector<detail::owned<outcome<T>>> slots;
     auto inner = [&](task_group& group) -> task<> {
         result_group<T> results{group, slots};
         co_await body(results);

@@ -1,4 +1,4 @@
-/// All of leat but the patterns made of it, which are in leat/flow.hpp, and what needs Asio, which is in leat/asio/.
+/// All of leat but what needs Asio, which is in leat/asio/.
 #pragma once
 
 // Tasks
@@ -27,6 +27,9 @@
 #include <leat/sync/shared_mutex.hpp>
 #include <leat/sync/single_flight.hpp>
 #include <leat/sync/wait_group.hpp>
+
+// Patterns
+#include <leat/flow.hpp>
 
 // Running
 #include <leat/blocking.hpp>

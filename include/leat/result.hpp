@@ -1,14 +1,82 @@
 #pragma once
 
+#include <leat/detail/memory.hpp>
 #include <leat/error.hpp>
 
-#include <memory>
-#include <optional>
+#include <new>
 #include <type_traits>
 #include <utility>
 #include <variant>
 
 namespace leat {
+
+namespace detail {
+
+/// Why there is no value.
+class failure {
+public:
+    failure(std::error_code why, std::exception_ptr what) noexcept : code{why}, thrown{std::move(what)}
+    {
+    }
+    [[noreturn]] void rethrow() const;
+
+    std::error_code code;
+    std::exception_ptr thrown;
+};
+
+/// What std::variant<std::monostate, failure> would be, which every program would have to compile.
+class nothing_or_failure {
+public:
+    explicit nothing_or_failure(std::in_place_index_t<0>) noexcept
+    {
+    }
+    nothing_or_failure(std::in_place_index_t<1>, std::error_code why, std::exception_ptr what) noexcept
+        : failed_{true}
+    {
+        new (&failure_) failure(why, std::move(what));
+    }
+    nothing_or_failure(const nothing_or_failure& other) noexcept : failed_{other.failed_}
+    {
+        if (failed_) [[unlikely]]
+            new (&failure_) failure(other.failure_);
+    }
+    nothing_or_failure(nothing_or_failure&& other) noexcept : failed_{other.failed_}
+    {
+        if (failed_) [[unlikely]]
+            new (&failure_) failure(std::move(other.failure_));
+    }
+    nothing_or_failure& operator=(nothing_or_failure other) noexcept
+    {
+        clear();
+        failed_ = other.failed_;
+        if (failed_) [[unlikely]]
+            new (&failure_) failure(std::move(other.failure_));
+        return *this;
+    }
+    ~nothing_or_failure()
+    {
+        clear();
+    }
+
+    const failure* why() const noexcept
+    {
+        return failed_ ? &failure_ : nullptr;
+    }
+
+private:
+    void clear() noexcept
+    {
+        if (failed_) [[unlikely]]
+            failure_.~failure();
+    }
+
+    union {
+        failure failure_;
+    };
+    bool failed_ = false;
+};
+
+}  // namespace detail
 
 /// A value, or why there is none: a code, with the exception if one was thrown.
 ///
@@ -21,13 +89,6 @@ class [[nodiscard]] result {
         std::is_void_v<T>, std::monostate,
         std::conditional_t<std::is_reference_v<T>, std::add_pointer_t<std::remove_reference_t<T>>, T>>;
     struct no_reference {};
-    struct failure {
-        failure(std::error_code why, std::exception_ptr what) noexcept : code{why}, thrown{std::move(what)}
-        {
-        }
-        std::error_code code;
-        std::exception_ptr thrown;
-    };
 
 public:
     using value_type = T;
@@ -76,7 +137,7 @@ public:
 
     bool has_value() const noexcept
     {
-        return state_.index() == 0;
+        return why() == nullptr;
     }
 
     explicit operator bool() const noexcept
@@ -129,13 +190,15 @@ public:
     /// Why there is no value; zero if there is one.
     std::error_code error() const noexcept
     {
-        return has_value() ? std::error_code{} : std::get<1>(state_).code;
+        const detail::failure* const failed = why();
+        return failed == nullptr ? std::error_code{} : failed->code;
     }
 
     /// What was thrown; null if there is a value, or if the failure is only a code.
     std::exception_ptr exception() const noexcept
     {
-        return has_value() ? nullptr : std::get<1>(state_).thrown;
+        const detail::failure* const failed = why();
+        return failed == nullptr ? nullptr : failed->thrown;
     }
 
 private:
@@ -154,15 +217,20 @@ private:
 
     void require() const
     {
-        if (has_value())
-            return;
-        const failure& why = std::get<1>(state_);
-        if (why.thrown)
-            std::rethrow_exception(why.thrown);
-        detail::throw_error(why.code);
+        if (const detail::failure* const failed = why()) [[unlikely]]
+            failed->rethrow();
+    }
+    /// Null if there is a value.
+    const detail::failure* why() const noexcept
+    {
+        if constexpr (std::is_void_v<T>)
+            return state_.why();
+        else
+            return std::get_if<1>(&state_);
     }
 
-    std::variant<stored, failure> state_;
+    std::conditional_t<std::is_void_v<T>, detail::nothing_or_failure, std::variant<stored, detail::failure>>
+        state_;
 };
 
 }  // namespace leat

@@ -4,6 +4,7 @@
 #include <leat/detail/blocking_wait.hpp>
 #include <leat/detail/callback.hpp>
 #include <leat/detail/chrono.hpp>
+#include <leat/detail/pointer.hpp>
 #include <leat/spawn.hpp>
 #include <leat/task.hpp>
 #include <leat/this_task.hpp>
@@ -11,7 +12,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <exception>
-#include <memory>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -148,7 +148,7 @@ private:
             return std::move(got).value();
     }
 
-    std::unique_ptr<detail::pool> pool_;
+    detail::owned<detail::pool> pool_;
 };
 
 /// Runs a task (or a callable that gives one) on a runtime of its own and returns its result.

@@ -2,6 +2,7 @@
 
 #include <leat/channel.hpp>
 #include <leat/context.hpp>
+#include <leat/detail/delayed.hpp>
 #include <leat/detail/eager.hpp>
 #include <leat/detail/range.hpp>
 #include <leat/detail/reference.hpp>
@@ -325,7 +326,7 @@ public:
         task_root& root_;
         std::array<select_slot, count == 0 ? 1 : count> slots_;
         std::array<spinlock*, count == 0 ? 1 : count> locks_;
-        std::optional<select_core> core_;
+        delayed<select_core> core_;
     };
 
     /// Waits, then runs the handler or takes the value.

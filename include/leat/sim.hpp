@@ -2,6 +2,7 @@
 
 #include <leat/detail/callback.hpp>
 #include <leat/detail/chrono.hpp>
+#include <leat/detail/pointer.hpp>
 #include <leat/runtime.hpp>
 #include <leat/spawn.hpp>
 #include <leat/task.hpp>
@@ -9,7 +10,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
@@ -95,7 +95,7 @@ private:
     void rethrow_unhandled();
     detail::spawn_site site(const spawn_options& options, detail::location place) const;
 
-    std::unique_ptr<detail::sim_scheduler> sched_;
+    detail::owned<detail::sim_scheduler> sched_;
 };
 
 /// The choices of one schedule, to be replayed and then varied.

@@ -5,7 +5,6 @@
 #include <leat/detail/timers.hpp>
 
 #include <cstdint>
-#include <memory>
 #include <optional>
 
 namespace leat {

@@ -1,6 +1,7 @@
 #pragma once
 
-#include <memory>
+#include <leat/detail/pointer.hpp>
+
 #include <type_traits>
 #include <utility>
 
@@ -19,7 +20,7 @@ public:
         requires(!std::is_same_v<std::remove_cvref_t<F>, callback> &&
                  std::is_invocable_v<std::decay_t<F>&, Args...>)
     callback(F&& f)
-        : object_{std::make_shared<std::decay_t<F>>(std::forward<F>(f))},
+        : object_{make_shared_object<std::decay_t<F>>(std::forward<F>(f))},
           call_{[](void* object, Args... args) {
               (*static_cast<std::decay_t<F>*>(object))(std::forward<Args>(args)...);
           }}
@@ -36,7 +37,7 @@ public:
     }
 
 private:
-    std::shared_ptr<void> object_;
+    shared<void> object_;
     void (*call_)(void*, Args...) = nullptr;
 };
 

@@ -31,10 +31,11 @@
 
 #include <leat/detail/atomic.hpp>
 #include <leat/detail/frame_pool.hpp>
+#include <leat/detail/memory.hpp>
 #include <leat/detail/park.hpp>
+#include <leat/detail/pointer.hpp>
 
 #include <cstddef>
-#include <memory>
 #include <new>
 #include <optional>
 #include <type_traits>
@@ -46,7 +47,7 @@ namespace leat::detail {
 template <class T>
 struct channel_item {
     static constexpr bool boxed = !std::is_nothrow_move_constructible_v<T>;
-    using type = std::conditional_t<boxed, std::unique_ptr<T>, T>;
+    using type = std::conditional_t<boxed, owned<T>, T>;
 };
 template <>
 struct channel_item<void> {

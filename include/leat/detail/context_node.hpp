@@ -33,12 +33,12 @@
 #include <leat/detail/atomic.hpp>
 #include <leat/detail/intrusive.hpp>
 #include <leat/detail/park.hpp>
+#include <leat/detail/pointer.hpp>
 #include <leat/detail/stop_token.hpp>
 #include <leat/detail/timers.hpp>
 
 #include <cstdint>
 #include <exception>
-#include <memory>
 
 namespace leat::detail {
 
@@ -177,7 +177,7 @@ public:
     void expel(task_root& root) noexcept override;
 
     /// Calls `see(root)` for each enrolled task of every cancel_node of the process, under the lock of its
-    /// node. For reports and the end of a runtime.
+    /// node. For reports and the end of a runtime. Defined by lib/for_each_task.hpp.
     template <class See>
     static void for_each_task(See see);
 
@@ -220,7 +220,7 @@ private:
     linked_list<task_root> stopped_;  ///< enrolled and told
     linked_list<context_callback> callbacks_;
     std::exception_ptr cause_;
-    std::unique_ptr<std::stop_source> stop_source_;
+    owned<std::stop_source> stop_source_;
     child_link links_[2];  ///< the second one's `above` is counted, the first one's is an ancestor
     context_node* second_values_ = nullptr;
     std::int64_t deadline_;
@@ -231,7 +231,7 @@ private:
     bool listed_ = false;                 ///< in the registry; touched under lock
 
     class follower;
-    std::unique_ptr<follower> follows_;
+    owned<follower> follows_;
 };
 
 /// The nodes with which tasks have enrolled, by which all parked tasks of the process can be found. A few
@@ -255,39 +255,6 @@ struct node_registry {
     static void add(cancel_node& node) noexcept;
     static void remove(cancel_node& node) noexcept;
 };
-
-template <class See>
-void cancel_node::for_each_task(See see)
-{
-    // Lets go of the node also if `see` throws.
-    struct let_go {
-        void operator()(cancel_node* node) const noexcept
-        {
-            node->unref();
-        }
-    };
-    for (std::size_t i = 0; i < node_registry::shards; ++i) {
-        node_registry::shard& s = node_registry::at(i);
-        // Nodes are kept by a reference while they are looked at; the registry's lock is not held then.
-        std::unique_ptr<cancel_node, let_go> held;
-        for (;;) {
-            cancel_node* node = nullptr;
-            {
-                const spin_guard hold{s.lock};
-                node = held == nullptr ? node_registry::first(s) : node_registry::next(s, *held);
-                while (node != nullptr && !node->try_ref())
-                    node = node_registry::next(s, *node);
-            }
-            held.reset(node);
-            if (node == nullptr)
-                break;
-            const spin_guard hold{node->lock};
-            for (linked_list<task_root>* list : {&node->tasks_, &node->stopped_})
-                for (task_root* root = list->front(); root != nullptr; root = list->after(*root))
-                    see(*root);
-        }
-    }
-}
 
 /// Nobody can cancel this one: what background() and without_cancel() lead to.
 stop_state& never_stopped() noexcept;

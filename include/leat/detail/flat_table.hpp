@@ -16,13 +16,13 @@
 
 #include <leat/detail/atomic.hpp>
 #include <leat/detail/frame_pool.hpp>
+#include <leat/detail/pointer.hpp>
 #include <leat/detail/spinlock.hpp>
 #include <leat/detail/thread_slots.hpp>
 
 #include <bit>
 #include <cstddef>
 #include <cstdint>
-#include <memory>
 #include <new>
 #include <type_traits>
 #include <utility>
@@ -74,11 +74,11 @@ public:
 private:
     class table {
     public:
-        explicit table(std::size_t size) : mask{size - 1}, places{std::make_unique<place[]>(size)}
+        explicit table(std::size_t size) : mask{size - 1}, places{make_owned_array<place>(size)}
         {
         }
         std::size_t mask;
-        std::unique_ptr<place[]> places;
+        owned<place[]> places;
         table* next = nullptr;  ///< in limbo
     };
 

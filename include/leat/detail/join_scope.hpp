@@ -37,13 +37,13 @@ public:
 
     const leat::context& context() const noexcept
     {
-        return limits_.first;
+        return below_;
     }
     void cancel(std::exception_ptr cause = nullptr) noexcept
     {
-        if (!limits_.first.cancelled())
+        if (!below_.cancelled())
             ended_itself_.store(true, std::memory_order_relaxed);
-        limits_.second.cancel(std::move(cause));
+        cancel_.cancel(std::move(cause));
     }
     std::size_t live() const noexcept;
 
@@ -152,6 +152,7 @@ public:
     };
 
 private:
+    join_scope(task_root& owner, scope_policy policy, std::size_t limit, cancellable_context own);
     void wait_for_the_absent() noexcept;
     bool take_place_locked() noexcept;
     void leave(turn* by) noexcept;
@@ -165,7 +166,8 @@ private:
     task_root& owner_;
     scheduler& home_;                        ///< where the scope was made
     std::atomic<bool> ended_itself_{false};  ///< cancel() came before the end of a context above
-    cancellable_context limits_;
+    leat::context below_;
+    canceller cancel_;
 };
 
 }  // namespace leat::detail

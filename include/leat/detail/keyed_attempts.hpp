@@ -6,11 +6,11 @@
 // call would need a second look. The table grows outside of the lock, but for the moving of the links.
 #pragma once
 
+#include <leat/detail/pointer.hpp>
 #include <leat/detail/shared_attempt.hpp>
 #include <leat/detail/spinlock.hpp>
 
 #include <cstddef>
-#include <memory>
 #include <new>
 #include <type_traits>
 #include <utility>
@@ -129,12 +129,12 @@ private:
                 return;
             wanted = buckets_ * 4;
         }
-        std::unique_ptr<node*[]> fresh{new node* [wanted] {}};
+        owned<node*[]> fresh{new node* [wanted] {}};
         const spin_guard hold{lock_};
         if (buckets_ >= wanted)
             return;
         const std::size_t before = buckets_;
-        std::unique_ptr<node*[]> old = std::move(more_);
+        owned<node*[]> old = std::move(more_);
         node* few[fewest];
         for (std::size_t i = 0; i < fewest; ++i)
             few[i] = std::exchange(few_[i], nullptr);
@@ -156,7 +156,7 @@ private:
     std::size_t count_ = 0;
     std::size_t buckets_ = fewest;
     mutable node* few_[fewest]{};
-    std::unique_ptr<node*[]> more_;
+    owned<node*[]> more_;
 };
 
 }  // namespace leat::detail

@@ -1,10 +1,10 @@
 #pragma once
 
+#include <leat/detail/pointer.hpp>
 #include <leat/result.hpp>
 
 #include <cstddef>
 #include <exception>
-#include <memory>
 #include <new>
 #include <type_traits>
 #include <utility>
@@ -16,7 +16,7 @@ namespace leat::detail {
 template <class T>
 struct keep {
     static constexpr bool boxed = alignof(T) > 16;
-    using type = std::conditional_t<boxed, std::unique_ptr<T>, T>;
+    using type = std::conditional_t<boxed, owned<T>, T>;
 };
 template <class T>
 struct keep<T&> {
@@ -60,7 +60,7 @@ public:
     {
         reset();
         if constexpr (keep<T>::boxed)
-            new (&space_.value) stored(std::make_unique<T>(std::forward<Args>(args)...));
+            new (&space_.value) stored(make_owned<T>(std::forward<Args>(args)...));
         else
             new (&space_.value) stored(std::forward<Args>(args)...);
         state_ = state::value;

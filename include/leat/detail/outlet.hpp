@@ -4,12 +4,12 @@
 #pragma once
 
 #include <leat/channel.hpp>
+#include <leat/detail/memory.hpp>
 #include <leat/group.hpp>
 #include <leat/task.hpp>
 
 #include <concepts>
 #include <cstddef>
-#include <memory>
 #include <type_traits>
 #include <utility>
 

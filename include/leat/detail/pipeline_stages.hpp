@@ -6,11 +6,13 @@
 #include <leat/flow/fan.hpp>
 #include <leat/flow/generate.hpp>
 #include <leat/flow/rate_limiter.hpp>
+#include <leat/select.hpp>
+#include <leat/this_task.hpp>
+#include <leat/time.hpp>
 
 #include <cstddef>
 #include <cstdint>
 #include <optional>
-#include <string>
 #include <string_view>  // std::hash
 #include <type_traits>
 #include <utility>

@@ -1,6 +1,6 @@
 #pragma once
 
-#include <iterator>
+#include <string_view>  // std::begin, std::end, std::size
 #include <type_traits>
 #include <utility>
 

@@ -27,6 +27,7 @@
 #include <leat/detail/frame_pool.hpp>
 #include <leat/detail/outcome.hpp>
 #include <leat/detail/park.hpp>
+#include <leat/detail/pointer.hpp>
 #include <leat/result.hpp>
 #include <leat/spawn.hpp>
 #include <leat/task.hpp>
@@ -259,7 +260,7 @@ auto* join_or_begin(Owner& owner, bool& begins, const Key&... key)
             spare->unref();
         }
     };
-    std::unique_ptr<std::remove_pointer_t<pointer>, let_go> fresh;
+    owned<std::remove_pointer_t<pointer>, let_go> fresh;
     pointer found = nullptr;
     for (;;) {
         bool settled = false;

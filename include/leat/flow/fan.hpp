@@ -2,6 +2,7 @@
 
 #include <leat/context.hpp>
 #include <leat/detail/outlet.hpp>
+#include <leat/detail/pointer.hpp>
 #include <leat/detail/range.hpp>
 #include <leat/select.hpp>
 
@@ -280,7 +281,7 @@ private:
 // Who gives each value to all. It runs as one task, with somebody for each receiver that ends it when the last of
 // them has gone; so it is no run_stage(), which has one outlet.
 template <class T>
-task<> tee_work(receiver<T> in, std::vector<std::unique_ptr<outlet<T>>>& outs)
+task<> tee_work(receiver<T> in, std::vector<owned<outlet<T>>>& outs)
 {
     while (auto item = co_await in.recv()) {
         std::size_t open = 0;
@@ -297,14 +298,14 @@ task<> tee_work(receiver<T> in, std::vector<std::unique_ptr<outlet<T>>>& outs)
         each->close();
 }
 template <class T>
-task<> end_when_all_unread(std::vector<std::unique_ptr<outlet<T>>>& outs, task_group& stage)
+task<> end_when_all_unread(std::vector<owned<outlet<T>>>& outs, task_group& stage)
 {
     for (std::size_t i = 0; i < outs.size(); ++i)
         co_await outs[i]->closed();
     stage.cancel();
 }
 template <class T>
-task<> run_tee(receiver<T> in, std::vector<std::unique_ptr<outlet<T>>> outs)
+task<> run_tee(receiver<T> in, std::vector<owned<outlet<T>>> outs)
 {
     auto start = [&](task_group& stage) -> task<> {
         stage.try_spawn(end_when_all_unread<T>(outs, stage));
@@ -318,11 +319,11 @@ template <class T>
 std::vector<receiver<T>> start_tee(task_group& group, receiver<T> in, std::size_t n, stage_buffer options)
 {
     std::vector<receiver<T>> made;
-    std::vector<std::unique_ptr<outlet<T>>> outs;
+    std::vector<owned<outlet<T>>> outs;
     for (std::size_t i = 0; i < n; ++i) {
         const channel<T> each{options.buffer};
         made.push_back(receiver<T>{each});
-        outs.push_back(std::make_unique<outlet<T>>(each));
+        outs.push_back(make_owned<outlet<T>>(each));
     }
     if (!group.try_spawn(run_tee<T>(std::move(in), std::move(outs)), {.name = "tee"}))
         throw_no_place_for_stage();

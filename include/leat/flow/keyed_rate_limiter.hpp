@@ -1,12 +1,12 @@
 #pragma once
 
+#include <leat/detail/pointer.hpp>
 #include <leat/detail/spinlock.hpp>
 #include <leat/flow/rate_limiter.hpp>
 #include <leat/time.hpp>
 
 #include <cstddef>
 #include <cstdint>
-#include <memory>
 #include <string_view>  // std::hash
 #include <utility>
 #include <vector>
@@ -53,7 +53,7 @@ public:
             // Nothing is allocated, or freed, under the lock.
             if (room != 0) {
                 if (!made)
-                    made = std::make_unique<entry>(key, hash, rate_limiter{rate_, burst_});
+                    made = detail::make_owned<entry>(key, hash, rate_limiter{rate_, burst_});
                 if (room > 1)
                     larger = std::vector<chain>(room);
             }
@@ -109,7 +109,7 @@ private:
     static constexpr std::size_t first_size = 16;
 
     struct entry;
-    using chain = std::unique_ptr<entry>;
+    using chain = detail::owned<entry>;
     struct entry {
         entry(const K& k, std::size_t h, rate_limiter of) : key{k}, hash{h}, limiter{std::move(of)}
         {

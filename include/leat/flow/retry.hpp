@@ -8,7 +8,6 @@
 #include <cstddef>
 #include <exception>
 #include <limits>
-#include <optional>
 #include <type_traits>
 #include <utility>
 
@@ -36,9 +35,9 @@ class retry_state {
 public:
     explicit retry_state(const retry_policy& policy) noexcept;
 
-    /// After a failure: how long to wait for the next attempt; none if there is to be no other, or if the task's
-    /// context has ended.
-    std::optional<clock::duration> next(const std::exception_ptr& failure);
+    /// After a failure: says how long to wait for the next attempt; false if there is to be no other, or if the
+    /// task's context has ended.
+    [[nodiscard]] bool next(const std::exception_ptr& failure, clock::duration& wait);
 
 private:
     retry_policy policy_;
@@ -72,11 +71,11 @@ task<T> run_retry(retry_policy policy, F f)
         } catch (...) {
             failure = std::current_exception();
         }
-        const std::optional<clock::duration> wait = state.next(failure);
-        if (!wait)
+        clock::duration wait{};
+        if (!state.next(failure, wait))
             std::rethrow_exception(failure);
         failure = nullptr;
-        co_await sleep_for(*wait);
+        co_await sleep_for(wait);
     }
 }
 

@@ -4,6 +4,7 @@
 #include <leat/detail/hash.hpp>
 #include <leat/detail/keyed_attempts.hpp>
 #include <leat/detail/operation.hpp>
+#include <leat/detail/pointer.hpp>
 #include <leat/detail/shared_attempt.hpp>
 #include <leat/detail/thread_slots.hpp>
 #include <leat/result.hpp>
@@ -14,7 +15,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <exception>
-#include <memory>
 #include <optional>
 #include <type_traits>
 #include <utility>
@@ -63,7 +63,7 @@ public:
     void store(K&& key, V&& value)
     {
         const std::uint64_t hash = spread(key);
-        auto fresh = std::make_unique<node>(std::move(key), std::move(value));
+        auto fresh = make_owned<node>(std::move(key), std::move(value));
         change(hash, [&](table& in) {
             if (place* const at = in.find_place(fresh->key, hash, equal_))
                 in.replace(*at, *fresh);
@@ -75,7 +75,7 @@ public:
     std::optional<V> swap(K&& key, V&& value)
     {
         const std::uint64_t hash = spread(key);
-        auto fresh = std::make_unique<node>(std::move(key), std::move(value));
+        auto fresh = make_owned<node>(std::move(key), std::move(value));
         return take_out(hash, [&](table& in) {
             place* const at = in.find_place(fresh->key, hash, equal_);
             node* old = nullptr;
@@ -93,7 +93,7 @@ public:
         const read_pin pin;
         if (const node* const found = shard(hash).find(key, hash, equal_))
             return {found->value, true};
-        auto fresh = std::make_unique<node>(std::move(key), std::move(value));
+        auto fresh = make_owned<node>(std::move(key), std::move(value));
         const node* mine = fresh.get();
         bool loaded = false;
         change(hash, [&](table& in) {
@@ -133,7 +133,7 @@ public:
     bool compare_and_swap(K&& key, const U& old, V&& value)
     {
         const std::uint64_t hash = spread(key);
-        auto fresh = std::make_unique<node>(std::move(key), std::move(value));
+        auto fresh = make_owned<node>(std::move(key), std::move(value));
         bool swapped = false;
         change(hash, [&](table& in) {
             place* const at = in.find_place(fresh->key, hash, equal_);
@@ -258,8 +258,7 @@ private:
 template <class Core, class K, class V, class F>
 class compute_work {
 public:
-    compute_work(std::shared_ptr<Core> in, const K& key, F&& f)
-        : in_{std::move(in)}, key_(key), f_(std::move(f))
+    compute_work(shared<Core> in, const K& key, F&& f) : in_{std::move(in)}, key_(key), f_(std::move(f))
     {
     }
     compute_work(compute_work&& other) noexcept(std::is_nothrow_move_constructible_v<K> &&
@@ -292,7 +291,7 @@ private:
         return in_->load_or_store(K(key_), std::move(made)).value;
     }
 
-    std::shared_ptr<Core> in_;
+    shared<Core> in_;
     K key_;
     F f_;
 };
@@ -304,7 +303,7 @@ public:
     using value_type = V;
 
     template <class G>
-    compute_operation(const std::shared_ptr<Core>& in, K&& key, G&& f)
+    compute_operation(const shared<Core>& in, K&& key, G&& f)
         : in_{in}, key_(std::move(key)), f_(std::forward<G>(f))
     {
     }
@@ -366,7 +365,7 @@ public:
     }
 
 private:
-    std::shared_ptr<Core> in_;
+    shared<Core> in_;
     K key_;
     F f_;
     std::optional<V> found_;
@@ -396,7 +395,7 @@ public:
     using mapped_type = V;
 
     explicit concurrent_map(const Hash& hash = Hash{}, const Equal& equal = Equal{})
-        : core_{std::make_shared<core>(hash, equal)}
+        : core_{detail::make_shared_object<core>(hash, equal)}
     {
     }
     concurrent_map(const concurrent_map&) = delete;
@@ -512,7 +511,7 @@ public:
     }
 
 private:
-    std::shared_ptr<core> core_;
+    detail::shared<core> core_;
 };
 
 }  // namespace leat

@@ -2,11 +2,11 @@
 
 #include <leat/detail/blocking_wait.hpp>
 #include <leat/detail/guard.hpp>
+#include <leat/detail/memory.hpp>
 #include <leat/detail/mutex_core.hpp>
 #include <leat/task.hpp>
 
 #include <concepts>
-#include <memory>
 #include <type_traits>
 #include <utility>
 

@@ -16,13 +16,13 @@
 
 #include <leat/detail/atomic.hpp>
 #include <leat/detail/callback.hpp>
+#include <leat/detail/memory.hpp>
 #include <leat/detail/spinlock.hpp>
 #include <leat/detail/thread_slots.hpp>
 
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
-#include <memory>
 #include <type_traits>
 #include <utility>
 #include <vector>
@@ -152,10 +152,10 @@ public:
             if (object_ != nullptr)
                 from_->give_back(std::exchange(object_, nullptr));
         }
-        /// Keeps it: it never goes back.
-        [[nodiscard]] std::unique_ptr<T> release() noexcept
+        /// Keeps it: it never goes back. Include <memory> for that.
+        [[nodiscard]] detail::std_unique_ptr<T> release() noexcept
         {
-            return std::unique_ptr<T>{std::exchange(object_, nullptr)};
+            return detail::std_unique_ptr<T>{std::exchange(object_, nullptr)};
         }
 
     private:
@@ -208,8 +208,8 @@ public:
         make_(&made);
         return lease{*this, made};
     }
-    /// Adds an object that was made elsewhere; destroys it if there is no place.
-    void put(std::unique_ptr<T> object) noexcept
+    /// Adds an object that was made elsewhere; destroys it if there is no place. Include <memory> for that.
+    void put(detail::std_unique_ptr<T> object) noexcept
     {
         if (object)
             give_back(object.release());

@@ -2,14 +2,15 @@
 
 #include <leat/detail/atomic.hpp>
 #include <leat/detail/eager.hpp>
+#include <leat/detail/memory.hpp>
 #include <leat/detail/operation.hpp>
+#include <leat/detail/pointer.hpp>
 #include <leat/detail/shared_attempt.hpp>
 #include <leat/result.hpp>
 #include <leat/task.hpp>
 
 #include <concepts>
 #include <exception>
-#include <memory>
 #include <type_traits>
 #include <utility>
 
@@ -243,18 +244,18 @@ class once_value {
     /// Keeps the factory for as long as it runs.
     class call_factory {
     public:
-        explicit call_factory(std::shared_ptr<factory> f) noexcept : f_{std::move(f)}
+        explicit call_factory(detail::shared<factory> f) noexcept : f_{std::move(f)}
         {
         }
         LEAT_MAKES_TASK task<T> operator()()
         {
-            if (f_ == nullptr)
+            if (!f_)
                 detail::throw_no_factory();
             return f_->make();
         }
 
     private:
-        std::shared_ptr<factory> f_;
+        detail::shared<factory> f_;
     };
 
 public:
@@ -265,7 +266,7 @@ public:
     /// With the function, plain or a coroutine, that get() uses.
     template <class F>
         requires(std::invocable<F&> && !std::same_as<std::remove_cvref_t<F>, once_value>)
-    explicit once_value(F make) : factory_{std::make_shared<factory_of<F>>(std::move(make))}
+    explicit once_value(F make) : factory_{detail::make_shared_object<factory_of<F>>(std::move(make))}
     {
     }
     once_value(const once_value&) = delete;
@@ -305,7 +306,7 @@ public:
 
 private:
     detail::once_cell<T> cell_;
-    std::shared_ptr<factory> factory_;
+    detail::shared<factory> factory_;
 };
 
 template <class F>
