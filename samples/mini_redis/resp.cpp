@@ -25,7 +25,7 @@ int hex_digit(char c) noexcept
 
 bool is_space(char c) noexcept
 {
-    return c == ' ' || (c >= '\t' && c <= '\r') || c == '\0';
+    return c == ' ' || (c >= '\t' && c <= '\r');
 }
 
 /// Reads an escape in a quoted word; `at` is behind the backslash.

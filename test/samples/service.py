@@ -23,6 +23,7 @@ class Service:
                 self.port = int(found.group(1))
                 return
             self.before.append(line)
+        self.process.communicate()
         raise RuntimeError(f"{name} has ended: {self.before}")
 
     def connect(self):
