@@ -35,8 +35,9 @@ std::string_view reason(unsigned status) noexcept
     }
 }
 
-/// The time of day as HTTP writes it; made once a second.
-std::string_view date()
+/// The time of day as HTTP writes it; made once a second. Not to be inlined into a coroutine, which may go on on another
+/// thread, and there are compilers that then still use the first one's variables.
+[[gnu::noinline]] std::string_view date()
 {
     struct cache {
         std::time_t of = 0;

@@ -237,12 +237,11 @@ leat::task<> client::subscribe(topic kind, arguments names)
         for (const std::string_view name : names)
             subscriptions_ = of.topics.subscribe(*subscriber_, kind, name);
     };
+    co_await flush();
     if (subscribed) {
-        co_await flush();
         add();
         co_return;
     }
-    co_await flush();
     subscriber me{of.topics, kill_, of.options.max_queued};
     const subscribed_scope mode{*this, me};
     add();

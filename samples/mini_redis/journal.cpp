@@ -44,6 +44,13 @@ log_file::log_file(std::string path)
             why, path_ + (why == std::errc::operation_would_block ? " is in use by another process" : "")};
     }
     size_ = static_cast<std::uint64_t>(about.st_size);
+    // That the file is there has to be on the disk, too.
+    const std::size_t slash = path_.rfind('/');
+    const std::string directory = slash == std::string::npos ? "." : path_.substr(0, slash + 1);
+    if (const int of = ::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC); of >= 0) {
+        ::fsync(of);
+        ::close(of);
+    }
 }
 
 log_file::~log_file()

@@ -129,7 +129,12 @@ void server::load()
     log.emplace(options.directory + "/" + options.file, options.fsync);
     session replayed{*this};
     const std::uint64_t count = log->replay([&](arguments words) {
-        if (replayed.run(words) != nullptr || replayed.out.text().starts_with('-'))
+        const command* const what = find_command(words[0]);
+        if (what == nullptr || what->does != command::writes || what->wait != nullptr)
+            throw std::runtime_error{"a request that has no place in the file: " +
+                                     std::string{words[0].substr(0, 128)}};
+        replayed.run(words);
+        if (replayed.out.text().starts_with('-'))
             throw std::runtime_error{"a request that can not be repeated: " + replayed.out.text()};
         replayed.out.clear();
     });

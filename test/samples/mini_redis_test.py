@@ -575,12 +575,12 @@ class FileTest(unittest.TestCase):
     def test_a_damaged_file_is_not_used(self):
         good = encode("SET", "k", "v")
         for bad in (b"*x\r\n", b"*1\r\n$3\r\nGE\r\n\r\n", encode("WHAT"), encode("LPUSH", "k", "v"), encode("SUBSCRIBE", "k"),
-                    b"\0\0\0\0\n"):
+                    b"\0\0\0\0\n", encode("SHUTDOWN"), encode("CLIENT", "ID"), encode("BLPOP", "k", 0)):
             with open(self.file, "wb") as file:
                 file.write(good + bad + good)
             with self.assertRaises(RuntimeError) as failed:
                 self.start()
-            self.assertRegex(str(failed.exception), "is damaged at byte|can not be repeated")
+            self.assertRegex(str(failed.exception), "is damaged at byte|can not be repeated|has no place")
             with open(self.file, "rb") as file:
                 self.assertEqual(file.read(), good + bad + good)
 
