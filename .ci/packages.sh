@@ -113,5 +113,11 @@ install_what_builds_need() {
     if ! have "$compiler" || ! has_header "$compiler" openssl/evp.h; then
         missing+=(libssl-dev)
     fi
+    if ! have "$compiler" || ! has_header "$compiler" boost/beast/http/basic_parser.hpp; then
+        missing+=(libboost-dev)
+    fi
+    # What the tests of the samples talk to them with.
+    have redis-cli || missing+=(redis-tools)
+    have curl || missing+=(curl)
     [ ${#missing[@]} -eq 0 ] || install_packages "${missing[@]}"
 }
