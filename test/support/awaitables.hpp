@@ -7,7 +7,10 @@
 
 #include "parcel.hpp"
 
+#include <leat/flow/broadcast.hpp>
+#include <leat/flow/broker.hpp>
 #include <leat/flow/rate_limiter.hpp>
+#include <leat/flow/watch.hpp>
 #include <leat/leat.hpp>
 
 #include <atomic>
@@ -1545,6 +1548,90 @@ public:
     }
 };
 
+// -- flow ------------------------------------------------------------------------------------------------------
+
+class subscription_recv final : public awaitable_case {
+public:
+    leat::task<> wait() override
+    {
+        const std::optional<int> got = co_await reader_.recv();
+        expect(got.has_value() && *got == 7, "a subscription gave something else");
+    }
+    bool make() override
+    {
+        return news_.try_send(7) == 1;
+    }
+    int left() const override
+    {
+        return static_cast<int>(reader_.size());
+    }
+
+private:
+    leat::broadcast<int> news_;
+    leat::broadcast_subscription<int> reader_ = news_.subscribe({.capacity = 1});
+};
+
+/// To a full subscription: what is made is room.
+class publish_to_full final : public awaitable_case {
+public:
+    publish_to_full()
+    {
+        broker_.try_publish(1, 0);
+    }
+    leat::task<> wait() override
+    {
+        const std::uint64_t dropped = reader_.dropped();
+        try {
+            static_cast<void>(co_await broker_.publish(1, 7));
+        } catch (...) {
+            // If it was offered at all it is counted.
+            kept_ = reader_.dropped() - dropped == reader_.published() - published_;
+            published_ = reader_.published();
+            throw;
+        }
+        ++published_;
+    }
+    bool make() override
+    {
+        return reader_.try_recv().has_value();
+    }
+    int left() const override
+    {
+        return static_cast<int>(reader_.capacity() - reader_.size());
+    }
+    bool intact() const override
+    {
+        return kept_;
+    }
+
+private:
+    leat::broker<int, int> broker_;
+    leat::subscription<int, int> reader_ = broker_.subscribe(1, {.capacity = 1});
+    std::uint64_t published_ = 1;
+    bool kept_ = false;
+};
+
+class watch_changed final : public awaitable_case {
+public:
+    leat::task<> wait() override
+    {
+        const std::optional<int> got = co_await reader_.changed();
+        expect(got == 7, "a watch gave something else");
+    }
+    bool make() override
+    {
+        return level_.set(7);
+    }
+    int left() const override
+    {
+        return reader_.has_changed() ? 1 : 0;
+    }
+
+private:
+    leat::watch<int> level_{0};
+    leat::watcher<int> reader_ = level_.subscribe();
+};
+
 }  // namespace cases
 
 template <class Case>
@@ -1648,6 +1735,9 @@ inline std::vector<awaitable_entry> awaitables()
         {"oneshot", happens::once, create_case<oneshot_future>},
         {"as_result(oneshot)", happens::once, create_case<oneshot_result>},
         {"select, oneshot", happens::once, create_case<select_oneshot>},
+        {"subscription::recv", happens::once, create_case<subscription_recv>},
+        {"broker::publish", happens::once, create_case<publish_to_full>},
+        {"watcher::changed", happens::once, create_case<watch_changed>},
     };
 }
 
