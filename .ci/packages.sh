@@ -113,5 +113,8 @@ install_what_builds_need() {
     if ! have "$compiler" || ! has_header "$compiler" openssl/evp.h; then
         missing+=(libssl-dev)
     fi
+    if ! have "$compiler" || ! has_header "$compiler" zlib.h; then
+        missing+=(zlib1g-dev)
+    fi
     [ ${#missing[@]} -eq 0 ] || install_packages "${missing[@]}"
 }

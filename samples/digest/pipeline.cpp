@@ -234,7 +234,8 @@ private:
     leat::task<> summarize()
     {
         if (done_.files == 0)
-            throw std::runtime_error{common::escape(asked_.list) + ": no properly formatted checksum lines found"};
+            throw std::runtime_error{common::escape(asked_.list) +
+                                     ": no properly formatted checksum lines found"};
         co_await warn(done_.misformatted, "line is improperly formatted", "lines are improperly formatted");
         co_await warn(done_.unreadable, "listed file could not be read", "listed files could not be read");
         co_await warn(done_.mismatched, "computed checksum did NOT match",
