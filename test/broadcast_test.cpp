@@ -305,8 +305,8 @@ TEST_CASE("broadcast: without a buffer a value is handed over, or dropped by the
             auto got = co_await waits.recv();
             CHECK(got == 1);
             co_await group.spawn([&]() -> leat::task<> {
-                got = co_await drops.recv();
-                CHECK(got == 2);
+                auto two = co_await drops.recv();
+                CHECK(two == 2);
             });
             co_await group.spawn([&]() -> leat::task<> {
                 auto two = co_await waits.recv();
