@@ -203,7 +203,7 @@ TEST_CASE("circuit_breaker: the rate agrees with a naive window over random call
 {
     std::mt19937 dice{99};
     for (int round = 0; round < test::rounds(500); ++round) {
-        const std::uint32_t size = 1 + dice() % 20;
+        const auto size = static_cast<std::uint32_t>(1 + dice() % 20);
         const double part = 0.05 * (1 + static_cast<double>(dice() % 20));
         circuit_breaker circuit{{.trip = trip_policy::rate(part, size)}};
         std::deque<bool> last;

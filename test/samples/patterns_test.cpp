@@ -1,5 +1,6 @@
 // Each sample of the gallery in a namespace of its own. What they include has been included before.
 #include <leat/flow.hpp>
+#include <leat/inspect.hpp>
 #include <leat/leat.hpp>
 
 #include <algorithm>
@@ -57,6 +58,27 @@ namespace wait_for_result {
 }
 namespace wait_for_task {
 #include "../../samples/patterns/wait_for_task.cpp"
+}
+namespace choices {
+#include "../../samples/patterns/choices.cpp"
+}
+namespace contexts {
+#include "../../samples/patterns/contexts.cpp"
+}
+namespace news_and_levels {
+#include "../../samples/patterns/news_and_levels.cpp"
+}
+namespace pipeline {
+#include "../../samples/patterns/pipeline.cpp"
+}
+namespace shared_state {
+#include "../../samples/patterns/shared_state.cpp"
+}
+namespace slow_servers {
+#include "../../samples/patterns/slow_servers.cpp"
+}
+namespace who_waits {
+#include "../../samples/patterns/who_waits.cpp"
 }
 
 using namespace std::chrono_literals;
@@ -116,4 +138,32 @@ TEST_CASE("patterns: wait_for_result")
 TEST_CASE("patterns: wait_for_task")
 {
     check_as_described(SAMPLES "/patterns/wait_for_task.cpp", wait_for_task::office, 400ms);
+}
+TEST_CASE("patterns: choices")
+{
+    check_as_described(SAMPLES "/patterns/choices.cpp", choices::museum, 1s);
+}
+TEST_CASE("patterns: contexts")
+{
+    check_as_described(SAMPLES "/patterns/contexts.cpp", contexts::shop, 350ms);
+}
+TEST_CASE("patterns: news_and_levels")
+{
+    check_as_described(SAMPLES "/patterns/news_and_levels.cpp", news_and_levels::river, 780ms);
+}
+TEST_CASE("patterns: pipeline")
+{
+    check_as_described(SAMPLES "/patterns/pipeline.cpp", pipeline::post_office, 1500ms);
+}
+TEST_CASE("patterns: shared_state")
+{
+    check_as_described(SAMPLES "/patterns/shared_state.cpp", shared_state::morning, 1500ms);
+}
+TEST_CASE("patterns: slow_servers")
+{
+    check_as_described(SAMPLES "/patterns/slow_servers.cpp", slow_servers::day, 560ms);
+}
+TEST_CASE("patterns: who_waits")
+{
+    check_as_described(SAMPLES "/patterns/who_waits.cpp", who_waits::kitchen, 1s);
 }
