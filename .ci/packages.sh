@@ -119,5 +119,8 @@ install_what_builds_need() {
     # What the tests of the samples talk to them with.
     have redis-cli || missing+=(redis-tools)
     have curl || missing+=(curl)
+    if ! have "$compiler" || ! has_header "$compiler" zlib.h; then
+        missing+=(zlib1g-dev)
+    fi
     [ ${#missing[@]} -eq 0 ] || install_packages "${missing[@]}"
 }

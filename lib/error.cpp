@@ -30,6 +30,7 @@ public:
         case errc::exceeds_capacity: return "more permits than the semaphore has";
         case errc::upgrade_refused: return "another reader already waits to become the writer";
         case errc::broken_promise: return "promise destroyed without having given a value";
+        case errc::rejected: return "rejected under overload";
         }
         return "unknown leat error " + std::to_string(code);
     }
@@ -41,6 +42,7 @@ public:
         case errc::channel_closed:
         case errc::broken_promise: return std::errc::broken_pipe;
         case errc::channel_full:
+        case errc::rejected:
         case errc::channel_empty: return std::errc::resource_unavailable_try_again;
         case errc::deadlock:
         case errc::upgrade_refused: return std::errc::resource_deadlock_would_occur;
@@ -107,6 +109,10 @@ broken_promise_error::broken_promise_error() : std::system_error{make_error_code
 {
 }
 
+rejected_error::rejected_error(const char* by) : std::system_error{make_error_code(errc::rejected), by}
+{
+}
+
 deadlock_error::deadlock_error(const std::string& report)
     : std::system_error{make_error_code(errc::deadlock)}, report_{"leat: deadlock: " + report}
 {
@@ -133,6 +139,7 @@ void throw_error(std::error_code code)
         case errc::cancelled: throw cancelled_error{};
         case errc::deadline_exceeded: throw timed_out_error{};
         case errc::channel_closed: throw channel_closed_error{};
+        case errc::rejected: throw rejected_error{};
         case errc::broken_promise: throw broken_promise_error{};
         default: break;
         }

@@ -33,6 +33,7 @@ TEST_CASE("error: each code equals its relative in std::errc, and no other")
         {errc::channel_empty, std::errc::resource_unavailable_try_again},
         {errc::deadlock, std::errc::resource_deadlock_would_occur},
         {errc::broken_promise, std::errc::broken_pipe},
+        {errc::rejected, std::errc::resource_unavailable_try_again},
     };
     for (const auto& [code, relative] : relatives) {
         const int number = static_cast<int>(code);
@@ -54,9 +55,9 @@ TEST_CASE("error: full and empty are different codes with the same relative")
 TEST_CASE("error: every code has a category, a name and words of its own")
 {
     std::vector<std::string> words;
-    for (const errc code :
-         {errc::cancelled, errc::deadline_exceeded, errc::channel_closed, errc::channel_full,
-          errc::channel_empty, errc::deadlock, errc::failed, errc::abandoned, errc::broken_promise}) {
+    for (const errc code : {errc::cancelled, errc::deadline_exceeded, errc::channel_closed,
+                            errc::channel_full, errc::channel_empty, errc::deadlock, errc::failed,
+                            errc::abandoned, errc::broken_promise, errc::rejected}) {
         const std::error_code made = code;
         CHECK(static_cast<bool>(made));
         CHECK(std::string{made.category().name()} == "leat");

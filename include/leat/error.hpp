@@ -22,6 +22,7 @@ enum class errc {
     exceeds_capacity,   ///< more permits than the semaphore has (std::errc::invalid_argument)
     upgrade_refused,  ///< another reader waits to become the writer (std::errc::resource_deadlock_would_occur)
     broken_promise,  ///< a oneshot_promise was destroyed without having given a value (std::errc::broken_pipe)
+    rejected,        ///< refused under overload instead of queued (std::errc::resource_unavailable_try_again)
 };
 
 /// The category of leat's error codes; its name is "leat".
@@ -67,6 +68,13 @@ public:
 class broken_promise_error : public std::system_error {
 public:
     broken_promise_error();
+};
+
+/// Work was refused instead of queued, by a bulkhead or worker_pool that is full or a circuit_breaker that is open. It has
+/// not begun.
+class rejected_error : public std::system_error {
+public:
+    explicit rejected_error(const char* by = "");
 };
 
 /// Nothing can run any more, but tasks are waiting. what() lists each with its await chain.

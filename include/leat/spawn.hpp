@@ -2,6 +2,7 @@
 
 #include <leat/context.hpp>
 #include <leat/detail/atomic.hpp>
+#include <leat/detail/joining.hpp>
 #include <leat/task.hpp>
 
 #include <concepts>
@@ -162,6 +163,9 @@ class joinable : public joinable_root {
 public:
     using value_type = T;
     using joinable_root::joinable_root;
+    static constexpr const char* joined_as = "join";
+    static constexpr const char* asked_twice =
+        "leat: the result of a task was asked for twice; a join_handle is awaited once";
 
     outcome<T> result;
 
@@ -270,165 +274,37 @@ auto prepare_spawn(const spawn_site& site, F&& f, Args&&... args)
     return static_cast<joinable<value>*>(root);
 }
 
-/// Awaits the end of a spawned task.
 template <class T>
-class join_operation final : public waiter {
-public:
-    using value_type = T;
-
-    explicit join_operation(joinable<T>* joined) noexcept : joined_{joined}
-    {
-    }
-    join_operation(const join_operation& other) noexcept : joined_{other.joined_}
-    {
-    }
-
-    void prepare(turn&) noexcept
-    {
-    }
-    spinlock& source() noexcept override
-    {
-        return joined_->join_lock;
-    }
-    bool try_complete(wake_list&) noexcept override
-    {
-        return joined_->done();
-    }
-    void link() noexcept override
-    {
-        joined_->joiners.push_back(*this);
-    }
-    void unlink() noexcept override
-    {
-        joined_->joiners.remove(*this);
-    }
-    const char* kind() const noexcept override
-    {
-        return "join";
-    }
-    std::error_code error() const noexcept
-    {
-        return {};
-    }
-    T value()
-    {
-        require();
-        return joined_->result.take();
-    }
-    leat::result<T> take_result()
-    {
-        require();
-        return joined_->result.take_result();
-    }
-
-private:
-    void require()
-    {
-        if (std::exchange(joined_->taken, true))
-            throw usage_error{
-                "leat: the result of a task was asked for twice; a join_handle is awaited once"};
-        joined_->observe();
-    }
-    joinable<T>* joined_;
-};
-
-[[noreturn]] void throw_empty_handle();
+using join_operation = joining<joinable<T>>;
 
 }  // namespace detail
 
 /// The one who waits for a spawned task, if anybody does.
 ///
 /// Awaiting it gives the task's result or throws what it threw; once. It is a case for select. Dropping it
-/// detaches the task.
+/// detaches the task: if that fails and nobody has seen it, the runtime's handler is told; of a runtime that has
+/// gone, the failure is printed.
 ///
 /// Errors  usage_error: the handle is empty, or was awaited before.
 /// Cancel  cancelling the waiter leaves the task as it is; the handle can be awaited again.
 /// Threads one thread at a time for the handle; cancel() from any.
 template <class T = void>
-class join_handle {
+class join_handle : public detail::joinable_handle<detail::joinable<T>> {
+    using base = detail::joinable_handle<detail::joinable<T>>;
+
 public:
-    using value_type = T;
-
     join_handle() noexcept = default;
-    join_handle(join_handle&& other) noexcept : root_{std::exchange(other.root_, nullptr)}
-    {
-    }
-    join_handle& operator=(join_handle&& other) noexcept
-    {
-        if (this != &other) {
-            detach();
-            root_ = std::exchange(other.root_, nullptr);
-        }
-        return *this;
-    }
-    ~join_handle()
-    {
-        detach();
-    }
-
-    explicit operator bool() const noexcept
-    {
-        return root_ != nullptr;
-    }
-
-    /// Cancels the task and what it has started under its context. Does not wait. Idempotent.
-    void cancel() noexcept
-    {
-        if (root_ != nullptr)
-            root_->cancel();
-    }
-
-    /// Lets the task go on alone. If it fails and nobody has seen that, the runtime's handler is told; of a
-    /// runtime that has gone, the failure is printed.
-    void detach() noexcept
-    {
-        if (root_ != nullptr)
-            std::exchange(root_, nullptr)->drop_handle();
-    }
-
-    /// Whether the task has ended.
-    bool done() const noexcept
-    {
-        return root_ != nullptr && root_->done();
-    }
 
     /// The id that this_task::id() gives in the task; zero if the handle is empty.
     std::uint64_t id() const noexcept
     {
-        return root_ != nullptr ? root_->id() : 0;
-    }
-
-    /// The wait for its end, as an operation: for select. Awaiting the handle itself means the same. It does
-    /// not keep the task: the handle has to stay until it has been awaited.
-    [[nodiscard]] detail::join_operation<T> join() const
-    {
-        require();
-        return detail::join_operation<T>{root_};
+        return this->joined() != nullptr ? this->joined()->id() : 0;
     }
 
     // For the library.
-    explicit join_handle(detail::joinable<T>* adopted) noexcept : root_{adopted}
+    explicit join_handle(detail::joinable<T>* adopted) noexcept : base{adopted}
     {
     }
-    auto await_in(detail::task_root& root) const
-    {
-        require();
-        return detail::owning_awaiter<detail::join_operation<T>, true>{root, root_};
-    }
-    auto await_result_in(detail::task_root& root) const
-    {
-        require();
-        return detail::owning_awaiter<detail::join_operation<T>, false>{root, root_};
-    }
-
-private:
-    void require() const
-    {
-        if (root_ == nullptr)
-            detail::throw_empty_handle();
-    }
-
-    detail::joinable<T>* root_ = nullptr;
 };
 
 namespace detail {

@@ -1,9 +1,9 @@
 #include "format.hpp"
 
+#include "../common/words.hpp"
+
 #include <algorithm>
-#include <array>
 #include <cctype>
-#include <cstdio>
 #include <ranges>
 
 namespace digest {
@@ -34,23 +34,9 @@ bool is_hexadecimal(std::string_view text)
 
 }  // namespace
 
-std::string escape(std::string_view name)
-{
-    std::string text;
-    for (const char c : name) {
-        switch (c) {
-        case '\n': text += "\\n"; break;
-        case '\r': text += "\\r"; break;
-        case '\\': text += "\\\\"; break;
-        default: text += c;
-        }
-    }
-    return text;
-}
-
 std::string sum_line(std::string_view sum, std::string_view name)
 {
-    const std::string escaped = escape(name);
+    const std::string escaped = common::escape(name);
     std::string line = escaped == name ? "" : "\\";
     line.append(sum).append("  ").append(escaped).append("\n");
     return line;
@@ -60,7 +46,7 @@ std::string verdict_line(std::string_view name, std::string_view verdict)
 {
     // sha256sum escapes here only what would break the line.
     const bool breaks = name.find('\n') != name.npos;
-    std::string line = breaks ? "\\" + escape(name) : std::string{name};
+    std::string line = breaks ? "\\" + common::escape(name) : std::string{name};
     line.append(": ").append(verdict).append("\n");
     return line;
 }
@@ -86,22 +72,6 @@ std::optional<listed_sum> parse_sum_line(std::string_view line, std::size_t digi
     std::ranges::transform(sum, sum.begin(),
                            [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
     return listed_sum{std::move(sum), std::move(*name)};
-}
-
-std::string counted(std::uint64_t number, std::string_view singular, std::string_view plural)
-{
-    return std::to_string(number).append(" ").append(number == 1 ? singular : plural);
-}
-
-std::string byte_size(double bytes)
-{
-    constexpr std::array units{"B", "kB", "MB", "GB", "TB", "PB"};
-    std::size_t unit = 0;
-    for (; bytes >= 999.95 && unit + 1 < units.size(); ++unit)
-        bytes /= 1000;
-    std::array<char, 32> text;
-    std::snprintf(text.data(), text.size(), unit == 0 ? "%.0f %s" : "%.1f %s", bytes, units[unit]);
-    return text.data();
 }
 
 }  // namespace digest

@@ -1,7 +1,6 @@
 #pragma once
 
 #include <cstddef>
-#include <cstdint>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -9,9 +8,6 @@
 // The text that sha256sum and its relatives read and write. Names are bytes; those that would break a line
 // are escaped.
 namespace digest {
-
-/// Newline, carriage return and backslash as \n, \r and two backslashes.
-std::string escape(std::string_view name);
 
 /// "SUM  NAME\n"; with a backslash in front, if the name had to be escaped.
 std::string sum_line(std::string_view sum, std::string_view name);
@@ -26,11 +22,5 @@ struct listed_sum {
 
 /// Reads a line of sum_line()'s, without its newline; nullopt if it is none.
 std::optional<listed_sum> parse_sum_line(std::string_view line, std::size_t digits);
-
-/// "1 file", "2 files".
-std::string counted(std::uint64_t number, std::string_view singular, std::string_view plural);
-
-/// "12.3 MB".
-std::string byte_size(double bytes);
 
 }  // namespace digest

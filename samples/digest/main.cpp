@@ -30,7 +30,7 @@
 // On a terminal, shows files, bytes and rate on standard error. Status: 0 all is well; 1 something could not
 // be read, or has another sum than the list says; 2 wrong use; 130 interrupted.
 
-#include "format.hpp"
+#include "../common/words.hpp"
 #include "hash.hpp"
 #include "pipeline.hpp"
 
@@ -98,8 +98,8 @@ leat::task<int> digest_until_signal(const digest::request& asked)
         co_return done.unreadable + done.mismatched == 0 ? 0 : 1;
     } catch (const leat::cancelled_error&) {
         std::fprintf(stderr, "digest: interrupted after %s, %s\n",
-                     digest::counted(done.printed, "file", "files").c_str(),
-                     digest::byte_size(static_cast<double>(done.bytes)).c_str());
+                     common::counted(done.printed, "file", "files").c_str(),
+                     common::byte_size(static_cast<double>(done.bytes)).c_str());
         co_return 130;
     }
 }

@@ -1,9 +1,10 @@
 #include "pipeline.hpp"
 
-#include "file.hpp"
+#include "../common/file.hpp"
+#include "../common/output.hpp"
+#include "../common/words.hpp"
 #include "format.hpp"
 #include "hash.hpp"
-#include "output.hpp"
 #include "walk.hpp"
 
 #include <chrono>
@@ -94,7 +95,7 @@ leat::task<> read_list(const request& asked, belt files, tally& done)
     const std::size_t digits = hash{asked.algorithm}.digits();
     std::string buffer(64 * 1024, '\0');
     std::string text;
-    input list;
+    common::input list;
     while (!list.ended()) {
         const std::size_t got = co_await leat::blocking([&] {
             if (!list.is_open())
@@ -117,7 +118,7 @@ leat::task<std::string> digest_file(const std::string& path, const std::string& 
                                     std::span<std::byte> buffer, tally& done)
 {
     hash sum{algorithm};
-    input file;
+    common::input file;
     while (!file.ended()) {
         // A small file takes one trip to the blocking threads: open, read, read again in vain, close.
         const std::size_t got = co_await leat::blocking([&] {
@@ -194,7 +195,7 @@ private:
     {
         ++done_.files;
         if (!file.sum)
-            co_await print_problem(escape(file.path) + ": " + file.sum.error().message());
+            co_await print_problem(common::escape(file.path) + ": " + file.sum.error().message());
         if (checking())
             co_await out_.line(verdict_line(file.path, verdict(file)));
         else if (file.sum)
@@ -226,14 +227,15 @@ private:
     {
         const std::chrono::duration<double> taken = leat::clock::now() - begin_;
         const auto bytes = static_cast<double>(done_.bytes);
-        return counted(done_.files, "file", "files") + ", " + byte_size(bytes) + ", " +
-               byte_size(bytes / taken.count()) + "/s";
+        return common::counted(done_.files, "file", "files") + ", " + common::byte_size(bytes) + ", " +
+               common::byte_size(bytes / taken.count()) + "/s";
     }
 
     leat::task<> summarize()
     {
         if (done_.files == 0)
-            throw std::runtime_error{escape(asked_.list) + ": no properly formatted checksum lines found"};
+            throw std::runtime_error{common::escape(asked_.list) +
+                                     ": no properly formatted checksum lines found"};
         co_await warn(done_.misformatted, "line is improperly formatted", "lines are improperly formatted");
         co_await warn(done_.unreadable, "listed file could not be read", "listed files could not be read");
         co_await warn(done_.mismatched, "computed checksum did NOT match",
@@ -243,12 +245,12 @@ private:
     leat::task<> warn(std::uint64_t number, std::string_view singular, std::string_view plural)
     {
         if (number > 0)
-            co_await out_.complain("WARNING: " + counted(number, singular, plural));
+            co_await out_.complain("WARNING: " + common::counted(number, singular, plural));
     }
 
     const request& asked_;
     tally& done_;
-    output out_{done_.printed};
+    common::output out_{"digest", done_.printed};
     const leat::clock::time_point begin_ = leat::clock::now();
     bool ended_ = false;
 };

@@ -9,7 +9,12 @@
 #include "net_awaitables.hpp"
 #include "parcel.hpp"
 
+#include <leat/flow/broadcast.hpp>
+#include <leat/flow/broker.hpp>
+#include <leat/flow/bulkhead.hpp>
 #include <leat/flow/rate_limiter.hpp>
+#include <leat/flow/watch.hpp>
+#include <leat/flow/worker_pool.hpp>
 #include <leat/leat.hpp>
 
 #include <atomic>
@@ -578,7 +583,7 @@ public:
     }
 
 protected:
-    leat::task<> host()
+    virtual leat::task<> host()
     {
         co_await leat::with_group({.limit = 1}, [this](leat::task_group& group) -> leat::task<> {
             auto occupy = [this]() -> leat::task<> { static_cast<void>(co_await leave_.recv()); };
@@ -1473,6 +1478,159 @@ public:
     }
 };
 
+// -- flow ------------------------------------------------------------------------------------------------------
+
+class subscription_recv final : public awaitable_case {
+public:
+    leat::task<> wait() override
+    {
+        const std::optional<int> got = co_await reader_.recv();
+        expect(got.has_value() && *got == 7, "a subscription gave something else");
+    }
+    bool make() override
+    {
+        return news_.try_send(7) == 1;
+    }
+    int left() const override
+    {
+        return static_cast<int>(reader_.size());
+    }
+
+private:
+    leat::broadcast<int> news_;
+    leat::broadcast_subscription<int> reader_ = news_.subscribe({.capacity = 1});
+};
+
+/// To a full subscription: what is made is room.
+class publish_to_full final : public awaitable_case {
+public:
+    publish_to_full()
+    {
+        broker_.try_publish(1, 0);
+    }
+    leat::task<> wait() override
+    {
+        const std::uint64_t dropped = reader_.dropped();
+        try {
+            static_cast<void>(co_await broker_.publish(1, 7));
+        } catch (...) {
+            // If it was offered at all it is counted.
+            kept_ = reader_.dropped() - dropped == reader_.published() - published_;
+            published_ = reader_.published();
+            throw;
+        }
+        ++published_;
+    }
+    bool make() override
+    {
+        return reader_.try_recv().has_value();
+    }
+    int left() const override
+    {
+        return static_cast<int>(reader_.capacity() - reader_.size());
+    }
+    bool intact() const override
+    {
+        return kept_;
+    }
+
+private:
+    leat::broker<int, int> broker_;
+    leat::subscription<int, int> reader_ = broker_.subscribe(1, {.capacity = 1});
+    std::uint64_t published_ = 1;
+    bool kept_ = false;
+};
+
+/// To a pool whose only worker is busy, and that has no queue: what is made is a worker who waits.
+class pool_submit : public group_spawn {
+public:
+    leat::task<> wait() override
+    {
+        const int before = runs_.load();
+        leat::job_handle<> job;
+        try {
+            job = co_await pool_->submit([this] { runs_.fetch_add(1); });
+        } catch (...) {
+            kept_ = runs_.load() == before;
+            throw;
+        }
+        const leat::context deaf = leat::without_cancel(leat::this_task::context());
+        co_await leat::with_context(deaf, std::move(job));
+        expect(runs_.load() == before + 1, "a job did not run once");
+    }
+
+protected:
+    leat::task<> host() override
+    {
+        co_await leat::with_group([this](leat::task_group& group) -> leat::task<> {
+            leat::worker_pool pool{group, {.workers = 1, .queue = 0}};
+            pool_ = &pool;
+            auto occupy = [this]() -> leat::task<> { static_cast<void>(co_await leave_.recv()); };
+            occupied_ = co_await pool.submit(occupy);
+            co_await up_.send(1);
+            static_cast<void>(co_await over_.recv());
+        });
+    }
+
+    leat::worker_pool* pool_ = nullptr;
+    leat::job_handle<> occupied_;
+};
+
+/// The handle of that worker's job.
+class pool_job final : public pool_submit {
+public:
+    leat::task<> wait() override
+    {
+        co_await occupied_;
+    }
+    bool intact() const override
+    {
+        return true;
+    }
+};
+
+class bulkhead_enter final : public awaitable_case {
+public:
+    leat::task<> wait() override
+    {
+        place_ = co_await calls_.enter();
+    }
+    bool make() override
+    {
+        place_.release();
+        return true;
+    }
+    int left() const override
+    {
+        return static_cast<int>(calls_.available());
+    }
+
+private:
+    leat::bulkhead calls_{{.concurrent = 1, .queue = 8}};
+    leat::semaphore_permit place_ = calls_.try_enter();
+};
+
+class watch_changed final : public awaitable_case {
+public:
+    leat::task<> wait() override
+    {
+        const std::optional<int> got = co_await reader_.changed();
+        expect(got == 7, "a watch gave something else");
+    }
+    bool make() override
+    {
+        return level_.set(7);
+    }
+    int left() const override
+    {
+        return reader_.has_changed() ? 1 : 0;
+    }
+
+private:
+    leat::watch<int> level_{0};
+    leat::watcher<int> reader_ = level_.subscribe();
+};
+
 }  // namespace cases
 
 /// The table.
@@ -1581,6 +1739,12 @@ inline std::vector<awaitable_entry> awaitables()
         {"stream::write", happens::once, create_case<stream_write>},
         {"stream::while_connected", happens::once, create_case<while_connected>},
         {"unless_draining", happens::once, create_case<not_draining>},
+        {"subscription::recv", happens::once, create_case<subscription_recv>},
+        {"broker::publish", happens::once, create_case<publish_to_full>},
+        {"watcher::changed", happens::once, create_case<watch_changed>},
+        {"worker_pool::submit", happens::once, create_case<pool_submit>, true, true, false},
+        {"job_handle", happens::once, create_case<pool_job>, true, true, false},
+        {"bulkhead::enter", happens::once, create_case<bulkhead_enter>},
     };
 }
 

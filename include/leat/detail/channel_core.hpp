@@ -30,10 +30,10 @@
 #pragma once
 
 #include <leat/detail/atomic.hpp>
-#include <leat/detail/frame_pool.hpp>
 #include <leat/detail/memory.hpp>
 #include <leat/detail/park.hpp>
 #include <leat/detail/pointer.hpp>
+#include <leat/detail/pooled.hpp>
 
 #include <cstddef>
 #include <new>
@@ -167,6 +167,11 @@ protected:
         else
             count_.set(count - 1);
     }
+    /// Of a channel in which nobody waits.
+    void mark_closed() noexcept
+    {
+        closed_.show(true);
+    }
 
     std::size_t capacity_;
     published<std::size_t> count_{0};
@@ -238,28 +243,13 @@ protected:
 /// A place for a value in an unbounded channel. The sender brings it and the receiver takes it away, so that
 /// nothing is allocated or freed under the lock.
 template <class Item>
-class channel_node {
+class channel_node : public pooled<alignof(Item)> {
 public:
     channel_node() noexcept
     {
     }
     channel_node* next = nullptr;
     alignas(Item) std::byte space[sizeof(Item)];
-
-    static void* operator new(std::size_t size)
-    {
-        if constexpr (alignof(Item) > 16)
-            return ::operator new(size, std::align_val_t{alignof(Item)});
-        else
-            return allocate_frame(size);
-    }
-    static void operator delete(void* memory, std::size_t size) noexcept
-    {
-        if constexpr (alignof(Item) > 16)
-            ::operator delete(memory, std::align_val_t{alignof(Item)});
-        else
-            free_frame(memory, size);
-    }
 };
 
 template <class Item>
@@ -288,7 +278,7 @@ public:
 [[noreturn]] void throw_bad_capacity();
 
 template <class Item>
-class channel_core final : public channel_base {
+class channel_core : public channel_base {
 public:
     using sender = channel_sender<Item>;
     using receiver = channel_receiver<Item>;
@@ -303,7 +293,7 @@ public:
             ring_ = std::allocator<Item>{}.allocate(capacity);
         }
     }
-    ~channel_core()
+    virtual ~channel_core()
     {
         for (std::size_t left = count_.get(); left != 0; --left)
             delete pop([](Item&&) noexcept {});
@@ -368,7 +358,7 @@ public:
         return true;
     }
 
-private:
+protected:
     template <class W>
     W* win(waiter_list& queue, wake_list& wakes) noexcept
     {
@@ -419,6 +409,19 @@ private:
         return nullptr;
     }
 
+    /// Of a channel that is closed and empty.
+    void free_buffer() noexcept
+    {
+        Item* old = nullptr;
+        {
+            const spin_guard hold{lock};
+            old = std::exchange(ring_, nullptr);
+        }
+        if (old != nullptr)
+            std::allocator<Item>{}.deallocate(old, capacity_);
+    }
+
+private:
     Item* ring_ = nullptr;
     std::size_t head_ = 0;
     node* first_ = nullptr;

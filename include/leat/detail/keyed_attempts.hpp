@@ -6,6 +6,7 @@
 // call would need a second look. The table grows outside of the lock, but for the moving of the links.
 #pragma once
 
+#include <leat/detail/node_table.hpp>
 #include <leat/detail/pointer.hpp>
 #include <leat/detail/shared_attempt.hpp>
 #include <leat/detail/spinlock.hpp>
@@ -26,7 +27,7 @@ public:
     }
     const K key;
     const std::size_t hash;
-    keyed_attempt* next = nullptr;  ///< under the lock of the board, as all below
+    keyed_attempt* chained = nullptr;  ///< under the lock of the board, as all below
     bool known = false;
 };
 
@@ -64,7 +65,7 @@ public:
     std::size_t size() const noexcept
     {
         const spin_guard hold{lock_};
-        return count_;
+        return table_.size();
     }
 
     // For join_or_begin().
@@ -75,10 +76,7 @@ public:
     }
     node* current(const K& key, std::size_t hash) const
     {
-        for (node* each = *bucket(hash); each != nullptr; each = each->next)
-            if (each->hash == hash && equal_(each->key, key))
-                return each;
-        return nullptr;
+        return table_.find(hash, [&](const node& each) { return equal_(each.key, key); });
     }
     node* make(const K& key, std::size_t hash)
     {
@@ -87,31 +85,15 @@ public:
     }
     void enter(node& what) noexcept
     {
-        node** const first = bucket(what.hash);
-        what.next = *first;
-        *first = &what;
+        table_.insert(what);
         what.known = true;
-        ++count_;
     }
 
 private:
-    static constexpr std::size_t fewest = 8;
-
-    node** bucket(std::size_t hash) const noexcept
-    {
-        // Fibonacci's hashing: std::hash of a number is the number.
-        const std::size_t spread = hash * static_cast<std::size_t>(0x9e3779b97f4a7c15U);
-        node** const all = more_ ? more_.get() : few_;
-        return const_cast<node**>(all) + (spread >> (sizeof(std::size_t) * 4)) % buckets_;
-    }
     void take_out(node& what) noexcept
     {
-        node** at = bucket(what.hash);
-        while (*at != &what)
-            at = &(*at)->next;
-        *at = what.next;
+        table_.remove(what);
         what.known = false;
-        --count_;
     }
     void forget(attempt_base& what, bool) noexcept override
     {
@@ -125,38 +107,18 @@ private:
         std::size_t wanted = 0;
         {
             const spin_guard hold{lock_};
-            if (count_ < buckets_)
+            wanted = table_.wanted();
+            if (wanted == 0)
                 return;
-            wanted = buckets_ * 4;
         }
-        owned<node*[]> fresh{new node* [wanted] {}};
+        typename node_table<node>::places fresh{wanted};
         const spin_guard hold{lock_};
-        if (buckets_ >= wanted)
-            return;
-        const std::size_t before = buckets_;
-        owned<node*[]> old = std::move(more_);
-        node* few[fewest];
-        for (std::size_t i = 0; i < fewest; ++i)
-            few[i] = std::exchange(few_[i], nullptr);
-        node* const* const all = old ? old.get() : few;
-        more_ = std::move(fresh);
-        buckets_ = wanted;
-        for (std::size_t i = 0; i < before; ++i)
-            for (node* each = all[i]; each != nullptr;) {
-                node* const following = each->next;
-                node** const first = bucket(each->hash);
-                each->next = *first;
-                *first = each;
-                each = following;
-            }
+        table_.move_to(fresh);
     }
 
     [[no_unique_address]] Hash hash_;
     [[no_unique_address]] Equal equal_;
-    std::size_t count_ = 0;
-    std::size_t buckets_ = fewest;
-    mutable node* few_[fewest]{};
-    owned<node*[]> more_;
+    node_table<node> table_;
 };
 
 }  // namespace leat::detail

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <leat/channel.hpp>
+#include <leat/detail/call.hpp>
 #include <leat/detail/memory.hpp>
 #include <leat/group.hpp>
 #include <leat/task.hpp>
@@ -161,12 +162,6 @@ concept receivable = requires { typename std::remove_cvref_t<In>::value_type; } 
                      std::convertible_to<In, receiver<typename std::remove_cvref_t<In>::value_type>>;
 template <class In>
 using received_from = typename std::remove_cvref_t<In>::value_type;
-
-/// What a function gives, plain or a coroutine.
-template <class F, class... Args>
-using result_of = typename task_of<std::invoke_result_t<F&, Args...>>::type;
-template <class F, class... Args>
-constexpr bool is_coroutine = is_task<std::remove_cvref_t<std::invoke_result_t<F&, Args...>>>;
 
 }  // namespace detail
 }  // namespace leat

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <leat/detail/node_table.hpp>
 #include <leat/detail/pointer.hpp>
 #include <leat/detail/spinlock.hpp>
 #include <leat/flow/rate_limiter.hpp>
@@ -9,7 +10,6 @@
 #include <cstdint>
 #include <string_view>  // std::hash
 #include <utility>
-#include <vector>
 
 namespace leat {
 
@@ -35,43 +35,47 @@ public:
     explicit keyed_rate_limiter(leat::rate events, std::int64_t burst = 1,
                                 keyed_rate_limiter_options options = {})
         : rate_{events}, burst_{rate_limiter{events, burst}.burst()},
-          expire_after_{options.expire_after.count()}, table_(first_size)
+          expire_after_{options.expire_after.count()}
     {
     }
     keyed_rate_limiter(const keyed_rate_limiter&) = delete;
     keyed_rate_limiter& operator=(const keyed_rate_limiter&) = delete;
+    ~keyed_rate_limiter()
+    {
+        table_.for_each([](entry& each) { delete &each; });
+    }
 
     /// The limiter of a key. While this handle is kept, the key is not forgotten.
     [[nodiscard]] rate_limiter of(const K& key)
     {
         const std::int64_t now = clock::now().time_since_epoch().count();
         const std::size_t hash = Hash{}(key);
-        chain made;
-        chain forgotten;
-        std::vector<chain> larger;
+        detail::owned<entry> made;
+        typename detail::node_table<entry>::places larger;
+        forgotten_keys forgotten;
         for (std::size_t room = 0;;) {
             // Nothing is allocated, or freed, under the lock.
             if (room != 0) {
                 if (!made)
                     made = detail::make_owned<entry>(key, hash, rate_limiter{rate_, burst_});
                 if (room > 1)
-                    larger = std::vector<chain>(room);
+                    larger = typename detail::node_table<entry>::places{room};
             }
             const detail::spin_guard hold{lock_};
-            if (entry* const known = find(key, hash)) {
+            if (entry* const known = table_.find(hash, [&](const entry& each) { return each.key == key; })) {
                 known->used = now;
                 return known->limiter;
             }
-            sweep(now, forgotten);
-            const bool crowded = size_ >= table_.size();
-            if (made && !(crowded && larger.size() <= size_)) {
-                if (crowded)
-                    move_to(larger);
+            for (int i = 0; i < 2; ++i)
+                forget_in(hand_++ % table_.breadth(), now, forgotten);
+            const std::size_t wanted = table_.wanted();
+            if (made && wanted <= larger.count()) {
+                table_.move_to(larger);
                 made->used = now;
-                ++size_;
-                return insert(std::move(made)).limiter;
+                table_.insert(*made);
+                return made.release()->limiter;
             }
-            room = crowded ? 2 * size_ : 1;
+            room = wanted != 0 ? wanted : 1;
         }
     }
 
@@ -93,91 +97,55 @@ public:
     std::size_t size() const noexcept
     {
         const detail::spin_guard hold{lock_};
-        return size_;
+        return table_.size();
     }
     /// Forgets at once every key whose time has come.
     void expire()
     {
         const std::int64_t now = clock::now().time_since_epoch().count();
-        chain forgotten;
+        forgotten_keys forgotten;
         const detail::spin_guard hold{lock_};
-        for (chain& at : table_)
-            forget_in(at, now, forgotten);
+        for (std::size_t place = 0; place < table_.breadth(); ++place)
+            forget_in(place, now, forgotten);
     }
 
 private:
-    static constexpr std::size_t first_size = 16;
-
-    struct entry;
-    using chain = detail::owned<entry>;
     struct entry {
         entry(const K& k, std::size_t h, rate_limiter of) : key{k}, hash{h}, limiter{std::move(of)}
         {
-        }
-        ~entry()
-        {
-            // One by one: a long chain must not recurse.
-            while (next)
-                next = std::exchange(next->next, nullptr);
         }
         K key;
         std::size_t hash;
         std::int64_t used = 0;
         rate_limiter limiter;
-        chain next;
+        entry* chained = nullptr;
+    };
+    /// What was taken out under the lock, to be destroyed without it.
+    struct forgotten_keys {
+        forgotten_keys() noexcept
+        {
+        }
+        ~forgotten_keys()
+        {
+            while (first != nullptr)
+                delete std::exchange(first, first->chained);
+        }
+        entry* first = nullptr;
     };
 
-    entry* find(const K& key, std::size_t hash) const
+    void forget_in(std::size_t place, std::int64_t now, forgotten_keys& to) noexcept
     {
-        for (entry* at = table_[hash % table_.size()].get(); at != nullptr; at = at->next.get())
-            if (at->hash == hash && at->key == key)
-                return at;
-        return nullptr;
-    }
-    entry& insert(chain made) noexcept
-    {
-        chain& head = table_[made->hash % table_.size()];
-        made->next = std::move(head);
-        head = std::move(made);
-        return *head;
-    }
-    void move_to(std::vector<chain>& larger) noexcept
-    {
-        table_.swap(larger);
-        for (chain& from : larger)
-            while (from) {
-                chain rest = std::move(from->next);
-                insert(std::move(from));
-                from = std::move(rest);
-            }
-    }
-    /// Looks at two places of the table, in turn.
-    void sweep(std::int64_t now, chain& forgotten) noexcept
-    {
-        for (int i = 0; i < 2; ++i)
-            forget_in(table_[hand_++ % table_.size()], now, forgotten);
-    }
-    void forget_in(chain& first, std::int64_t now, chain& forgotten) noexcept
-    {
-        for (chain* at = &first; *at;) {
-            if (now - (*at)->used < expire_after_ || !(*at)->limiter.idle(now)) {
-                at = &(*at)->next;
-                continue;
-            }
-            chain gone = std::move(*at);
-            *at = std::move(gone->next);
-            gone->next = std::move(forgotten);
-            forgotten = std::move(gone);
-            --size_;
-        }
+        table_.take_out(
+            place,
+            [&](const entry& each) { return now - each.used >= expire_after_ && each.limiter.idle(now); },
+            to.first);
     }
 
     const leat::rate rate_;
     const std::int64_t burst_;
     const std::int64_t expire_after_;
     mutable detail::spinlock lock_;
-    std::vector<chain> table_;
-    std::size_t size_ = 0;
+    detail::node_table<entry> table_;
     std::size_t hand_ = 0;
 };
 

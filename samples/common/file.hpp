@@ -7,7 +7,7 @@
 
 // Files as blocking threads want them. A call that has begun on a blocking thread can not be taken back, so
 // these return soon, even from pipes and terminals where nothing happens: Ctrl-C need not wait for them.
-namespace digest {
+namespace common {
 
 /// A file that is read from its beginning to its end. Everything throws std::system_error.
 class input {
@@ -41,4 +41,4 @@ private:
 /// second. Throws std::system_error.
 std::size_t write_some(int descriptor, std::string_view text);
 
-}  // namespace digest
+}  // namespace common

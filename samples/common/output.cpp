@@ -9,7 +9,7 @@
 #include <ranges>
 #include <utility>
 
-namespace digest {
+namespace common {
 namespace {
 
 // To the start of the line, and delete to its end.
@@ -26,7 +26,8 @@ leat::task<> write_all(int descriptor, std::string text)
 
 }  // namespace
 
-output::output(std::uint64_t& printed) : printed_{printed}, terminal_{::isatty(STDERR_FILENO) != 0}
+output::output(std::string program, std::uint64_t& printed)
+    : program_{std::move(program)}, printed_{printed}, terminal_{::isatty(STDERR_FILENO) != 0}
 {
 }
 
@@ -59,7 +60,7 @@ leat::task<> output::complain(std::string text)
 {
     co_await flush();
     co_await erase_progress();
-    co_await write_all(STDERR_FILENO, "digest: " + text + "\n");
+    co_await write_all(STDERR_FILENO, program_ + ": " + text + "\n");
 }
 
 leat::task<> output::show_progress(std::string text)
@@ -84,4 +85,4 @@ leat::task<> output::erase_progress()
         co_await write_all(STDERR_FILENO, std::string{erase_line});
 }
 
-}  // namespace digest
+}  // namespace common

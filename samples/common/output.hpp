@@ -6,14 +6,14 @@
 #include <string>
 #include <string_view>
 
-namespace digest {
+namespace common {
 
 /// Standard output by the page, and standard error, whose last line shows progress if it is a terminal.
 /// Writing holds no worker up: a slow reader is waited for on a blocking thread.
 class output {
 public:
-    /// Counts the lines that have reached standard output.
-    explicit output(std::uint64_t& printed);
+    /// Counts the lines that have reached standard output. Complaints begin with the name of the program.
+    output(std::string program, std::uint64_t& printed);
     output(const output&) = delete;
     output& operator=(const output&) = delete;
     /// Takes the progress line away. What is still on the page is lost.
@@ -34,10 +34,11 @@ public:
 private:
     leat::task<> erase_progress();
 
+    const std::string program_;
     std::uint64_t& printed_;
     const bool terminal_;
     bool progress_shown_ = false;
     std::string page_;
 };
 
-}  // namespace digest
+}  // namespace common

@@ -1,6 +1,6 @@
 #include "file.hpp"
 
-#include "format.hpp"
+#include "words.hpp"
 
 #include <fcntl.h>
 #include <limits.h>
@@ -14,7 +14,7 @@
 #include <system_error>
 #include <utility>
 
-namespace digest {
+namespace common {
 namespace {
 
 [[noreturn]] void throw_errno(const std::string& what)
@@ -101,4 +101,4 @@ std::size_t write_some(int descriptor, std::string_view text)
     return static_cast<std::size_t>(std::max<ssize_t>(put, 0));
 }
 
-}  // namespace digest
+}  // namespace common

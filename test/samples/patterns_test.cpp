@@ -1,0 +1,169 @@
+// Each sample of the gallery in a namespace of its own. What they include has been included before.
+#include <leat/flow.hpp>
+#include <leat/inspect.hpp>
+#include <leat/leat.hpp>
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <cstdio>
+#include <exception>
+#include <mutex>
+#include <numeric>
+#include <stdexcept>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "sample.hpp"
+
+namespace bounded_fan_out {
+#include "../../samples/patterns/bounded_fan_out.cpp"
+}
+namespace cancellation {
+#include "../../samples/patterns/cancellation.cpp"
+}
+namespace deadline {
+#include "../../samples/patterns/deadline.cpp"
+}
+namespace drop {
+#include "../../samples/patterns/drop.cpp"
+}
+namespace error_handling {
+#include "../../samples/patterns/error_handling.cpp"
+}
+namespace fan_in {
+#include "../../samples/patterns/fan_in.cpp"
+}
+namespace fan_out {
+#include "../../samples/patterns/fan_out.cpp"
+}
+namespace fan_out_semaphore {
+#include "../../samples/patterns/fan_out_semaphore.cpp"
+}
+namespace generator {
+#include "../../samples/patterns/generator.cpp"
+}
+namespace pooling {
+#include "../../samples/patterns/pooling.cpp"
+}
+namespace producers_consumers {
+#include "../../samples/patterns/producers_consumers.cpp"
+}
+namespace rate_limiting {
+#include "../../samples/patterns/rate_limiting.cpp"
+}
+namespace wait_for_result {
+#include "../../samples/patterns/wait_for_result.cpp"
+}
+namespace wait_for_task {
+#include "../../samples/patterns/wait_for_task.cpp"
+}
+namespace choices {
+#include "../../samples/patterns/choices.cpp"
+}
+namespace contexts {
+#include "../../samples/patterns/contexts.cpp"
+}
+namespace news_and_levels {
+#include "../../samples/patterns/news_and_levels.cpp"
+}
+namespace pipeline {
+#include "../../samples/patterns/pipeline.cpp"
+}
+namespace shared_state {
+#include "../../samples/patterns/shared_state.cpp"
+}
+namespace slow_servers {
+#include "../../samples/patterns/slow_servers.cpp"
+}
+namespace who_waits {
+#include "../../samples/patterns/who_waits.cpp"
+}
+
+using namespace std::chrono_literals;
+
+TEST_CASE("patterns: bounded_fan_out")
+{
+    check_as_described(SAMPLES "/patterns/bounded_fan_out.cpp", bounded_fan_out::library, 0ms, 2);
+}
+TEST_CASE("patterns: cancellation")
+{
+    check_as_described(SAMPLES "/patterns/cancellation.cpp", cancellation::search, 300ms);
+}
+TEST_CASE("patterns: deadline")
+{
+    check_as_described(SAMPLES "/patterns/deadline.cpp", deadline::request, 1s);
+}
+TEST_CASE("patterns: drop")
+{
+    check_as_described(SAMPLES "/patterns/drop.cpp", drop::hotline, 1660ms);
+}
+TEST_CASE("patterns: error_handling")
+{
+    check_as_described(SAMPLES "/patterns/error_handling.cpp", error_handling::post_office, 40ms);
+}
+TEST_CASE("patterns: fan_in")
+{
+    check_as_described(SAMPLES "/patterns/fan_in.cpp", fan_in::weather, 1500ms);
+}
+TEST_CASE("patterns: fan_out")
+{
+    check_as_described(SAMPLES "/patterns/fan_out.cpp", fan_out::compare, 300ms);
+}
+TEST_CASE("patterns: fan_out_semaphore")
+{
+    check_as_described(SAMPLES "/patterns/fan_out_semaphore.cpp", fan_out_semaphore::office, 400ms);
+}
+TEST_CASE("patterns: generator")
+{
+    check_as_described(SAMPLES "/patterns/generator.cpp", generator::numbers, 0ms);
+}
+TEST_CASE("patterns: pooling")
+{
+    check_as_described(SAMPLES "/patterns/pooling.cpp", pooling::print_shop, 1020ms);
+}
+TEST_CASE("patterns: producers_consumers")
+{
+    check_as_described(SAMPLES "/patterns/producers_consumers.cpp", producers_consumers::shop, 800ms);
+}
+TEST_CASE("patterns: rate_limiting")
+{
+    check_as_described(SAMPLES "/patterns/rate_limiting.cpp", rate_limiting::service, 2700ms);
+}
+TEST_CASE("patterns: wait_for_result")
+{
+    check_as_described(SAMPLES "/patterns/wait_for_result.cpp", wait_for_result::morning, 500ms);
+}
+TEST_CASE("patterns: wait_for_task")
+{
+    check_as_described(SAMPLES "/patterns/wait_for_task.cpp", wait_for_task::office, 400ms);
+}
+TEST_CASE("patterns: choices")
+{
+    check_as_described(SAMPLES "/patterns/choices.cpp", choices::museum, 1s);
+}
+TEST_CASE("patterns: contexts")
+{
+    check_as_described(SAMPLES "/patterns/contexts.cpp", contexts::shop, 350ms);
+}
+TEST_CASE("patterns: news_and_levels")
+{
+    check_as_described(SAMPLES "/patterns/news_and_levels.cpp", news_and_levels::river, 780ms);
+}
+TEST_CASE("patterns: pipeline")
+{
+    check_as_described(SAMPLES "/patterns/pipeline.cpp", pipeline::post_office, 1500ms);
+}
+TEST_CASE("patterns: shared_state")
+{
+    check_as_described(SAMPLES "/patterns/shared_state.cpp", shared_state::morning, 1500ms);
+}
+TEST_CASE("patterns: slow_servers")
+{
+    check_as_described(SAMPLES "/patterns/slow_servers.cpp", slow_servers::day, 560ms);
+}
+TEST_CASE("patterns: who_waits")
+{
+    check_as_described(SAMPLES "/patterns/who_waits.cpp", who_waits::kitchen, 1s);
+}
