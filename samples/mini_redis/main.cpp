@@ -24,7 +24,7 @@
 
 #include "server.hpp"
 
-#include <leat/asio/net.hpp>
+#include <leat/asio/serve.hpp>
 #include <leat/leat.hpp>
 
 #include <getopt.h>
