@@ -1,5 +1,7 @@
 #include "store.hpp"
 
+#include "reply.hpp"
+
 #include <algorithm>
 #include <bit>
 #include <chrono>
