@@ -100,7 +100,7 @@ leat::task<> serve_client(server& by, net::socket accepted)
     const leat::cancellable_context own = leat::with_cancel();
     client peer{by, std::move(accepted), own.second};
     const auto served = co_await leat::as_result(leat::with_context(own.first, peer.serve()));
-    if (!served && own.first.cancelled())
+    if (!served && own.first.cancelled() && !leat::this_task::context().cancelled())
         std::rethrow_exception(own.first.cause());
     served.value();
 }
