@@ -4,6 +4,7 @@
 // there is no client. Those that wait are coroutines on a client.
 #pragma once
 
+#include "reply.hpp"
 #include "resp.hpp"
 #include "server.hpp"
 

@@ -10,7 +10,7 @@
 namespace mini_redis {
 namespace {
 
-text make_text(std::string_view value)
+blob make_text(std::string_view value)
 {
     return std::make_shared<const std::string>(value);
 }
@@ -76,8 +76,8 @@ void set(session& s, arguments words)
 {
     const set_options asked = parse_set_options(words);
     std::string record = set_record(s, words, asked);
-    text value = make_text(words[2]);
-    text before;
+    blob value = make_text(words[2]);
+    blob before;
     bool done = false;
     {
         access keys{s.of.data, words[1]};
@@ -102,7 +102,7 @@ void set(session& s, arguments words)
 
 void get(session& s, arguments words)
 {
-    text value;
+    blob value;
     {
         access keys{s.of.data, words[1]};
         value = keys.find_text(words[1]);
@@ -116,20 +116,20 @@ void get(session& s, arguments words)
 void mget(session& s, arguments words)
 {
     const arguments names = words.subspan(1);
-    std::vector<text> values;
+    std::vector<blob> values;
     values.reserve(names.size());
     std::size_t size = 0;
     {
         access keys{s.of.data, names};
         for (const std::string_view name : names) {
             entry* const found = keys.find(name);
-            values.push_back(found != nullptr && !found->is_list() ? std::get<text>(found->value) : nullptr);
+            values.push_back(found != nullptr && !found->is_list() ? std::get<blob>(found->value) : nullptr);
             size += values.back() ? values.back()->size() + 16 : 16;
         }
     }
     s.check_reply(size);
     s.out.array(values.size());
-    for (const text& value : values) {
+    for (const blob& value : values) {
         if (value)
             s.out.bulk(*value);
         else
@@ -143,7 +143,7 @@ void mset(session& s, arguments words)
     if (pairs.size() % 2 != 0)
         throw command_error{"ERR wrong number of arguments for 'mset' command"};
     std::string record = s.record(words);
-    std::vector<text> values;
+    std::vector<blob> values;
     for (std::size_t i = 1; i < pairs.size(); i += 2)
         values.push_back(make_text(pairs[i]));
     {
@@ -161,7 +161,7 @@ void add(session& s, arguments words, std::int64_t amount)
     std::int64_t value = 0;
     {
         access keys{s.of.data, words[1]};
-        if (const text before = keys.find_text(words[1]))
+        if (const blob before = keys.find_text(words[1]))
             value = integer_of(*before);
         if (__builtin_add_overflow(value, amount, &value))
             throw command_error{"ERR increment or decrement would overflow"};

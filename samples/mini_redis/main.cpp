@@ -17,14 +17,14 @@
 //     journal.hpp    the append-only file, group commit
 //     pubsub.hpp     mailboxes, and what happens to who does not empty his
 //     server.hpp     how it begins and ends
-//     resp.hpp       the protocol
+//     resp.hpp       the protocol: requests; reply.hpp: replies
 //
 // Run it with   ./dev run mini_redis [--port N] [--appendonly yes] ...   and talk to it with   redis-cli
 // The options are those of redis-server; see `usage` below.
 
 #include "server.hpp"
 
-#include <leat/asio/net.hpp>
+#include <leat/asio/serve.hpp>
 #include <leat/leat.hpp>
 
 #include <getopt.h>

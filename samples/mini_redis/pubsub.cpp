@@ -1,6 +1,6 @@
 #include "pubsub.hpp"
 
-#include "resp.hpp"
+#include "reply.hpp"
 
 #include <leat/error.hpp>
 

@@ -1,4 +1,4 @@
-// RESP2, the protocol of redis: requests as they arrive, and replies.
+// RESP2, the protocol of redis: requests as they arrive. Replies are in reply.hpp.
 //
 // A request is an array of strings, "*2\r\n$3\r\nGET\r\n$1\r\nk\r\n", or a line, "GET k\r\n", for people with nc. What
 // a client sends is in request_parser's buffer until it has been executed; arguments point into it. Nothing here
@@ -103,41 +103,6 @@ private:
 /// Splits a line into words as redis does: "..." with \n, \r, \t, \b, \a, \xHH, and '...'. Appends the words to `text`
 /// and their ends to `ends`. False if a quote is not closed.
 bool split_line(std::string_view line, std::string& text, std::vector<std::size_t>& ends);
-
-/// Replies, one after the other.
-class reply_writer {
-public:
-    void simple(std::string_view status);  ///< one line
-    void error(
-        std::string_view message);  ///< one line, which begins with a word in capitals; made one if it is not
-    void integer(std::int64_t value);
-    void bulk(std::string_view text);
-    void null();
-    void null_array();
-    void array(std::size_t count);  ///< as many replies follow
-    /// That a subscription has begun or ended, with the number of those that there are now.
-    void confirm(std::string_view verb, bool of_pattern, const std::string_view* name, std::size_t count);
-
-    std::size_t size() const noexcept
-    {
-        return text_.size();
-    }
-    std::string take() noexcept;
-    const std::string& text() const noexcept
-    {
-        return text_;
-    }
-    /// For more replies, in the memory that is there, unless that is too much to keep.
-    void clear() noexcept;
-
-private:
-    void number(char kind, std::int64_t value);
-
-    std::string text_;
-};
-
-/// A request as it is sent, and as the append-only file has it.
-std::string encode_request(arguments words);
 
 /// A number as redis takes it: decimal, nothing before or after, no '+', no leading zero.
 bool parse_integer(std::string_view text, std::int64_t& value) noexcept;

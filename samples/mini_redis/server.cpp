@@ -92,6 +92,21 @@ client_registry::totals client_registry::count()
     return all;
 }
 
+namespace {
+
+leat::task<> serve_client(server& by, net::socket accepted)
+{
+    // Ended by CLIENT KILL, or for a subscriber that does not read.
+    const leat::cancellable_context own = leat::with_cancel();
+    client peer{by, std::move(accepted), own.second};
+    const auto served = co_await leat::as_result(leat::with_context(own.first, peer.serve()));
+    if (!served && own.first.cancelled() && !leat::this_task::context().cancelled())
+        std::rethrow_exception(own.first.cause());
+    served.value();
+}
+
+}  // namespace
+
 // ---- server ------------------------------------------------------------------------------------
 
 server::server(settings how) : options{std::move(how)}
@@ -110,7 +125,7 @@ leat::task<> server::run()
 
     net::listen_options limits;
     limits.max_connections = options.max_clients;  // the next ones wait in the backlog
-    auto handler = [this](net::socket accepted) { return serve_client(std::move(accepted)); };
+    auto handler = [this](net::socket accepted) { return serve_client(*this, std::move(accepted)); };
     auto body = [&](leat::task_group& tasks) -> leat::task<> {
         auto expiry = co_await tasks.spawn(expire_keys(), {.name = "expiry"});
         if (log)
@@ -140,17 +155,6 @@ void server::load()
     });
     std::fprintf(stderr, "%" PRIu64 " requests repeated from %s/%s\n", count, options.directory.c_str(),
                  options.file.c_str());
-}
-
-leat::task<> server::serve_client(net::socket accepted)
-{
-    // Ended by CLIENT KILL, or for a subscriber that does not read.
-    const leat::cancellable_context own = leat::with_cancel();
-    client peer{*this, std::move(accepted), own.second};
-    const auto served = co_await leat::as_result(leat::with_context(own.first, peer.serve()));
-    if (!served && own.first.cancelled())
-        std::rethrow_exception(own.first.cause());
-    served.value();
 }
 
 leat::task<> server::expire_keys()

@@ -6,7 +6,6 @@
 #include "resp.hpp"
 #include "store.hpp"
 
-#include <leat/asio/net.hpp>
 #include <leat/context.hpp>
 #include <leat/task.hpp>
 #include <leat/time.hpp>
@@ -95,7 +94,6 @@ public:
 
 private:
     void load();
-    leat::task<> serve_client(leat::net::socket accepted);
     leat::task<> expire_keys();
 };
 

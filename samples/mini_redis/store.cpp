@@ -1,5 +1,7 @@
 #include "store.hpp"
 
+#include "reply.hpp"
+
 #include <algorithm>
 #include <bit>
 #include <chrono>
@@ -125,14 +127,14 @@ entry* access::find(std::string_view key)
     return nullptr;
 }
 
-text access::find_text(std::string_view key)
+blob access::find_text(std::string_view key)
 {
     entry* const found = find(key);
     if (found == nullptr)
         return nullptr;
     if (found->is_list())
         throw_wrong_kind();
-    return std::get<text>(found->value);
+    return std::get<blob>(found->value);
 }
 
 list* access::find_list(std::string_view key)
@@ -145,7 +147,7 @@ list* access::find_list(std::string_view key)
     return std::get<std::unique_ptr<list>>(found->value).get();
 }
 
-void access::put(std::string_view key, text value, std::optional<unix_time> expires)
+void access::put(std::string_view key, blob value, std::optional<unix_time> expires)
 {
     shard& in = shard_of(key);
     auto at = in.entries.find(key);

@@ -34,7 +34,7 @@
 
 namespace mini_redis {
 
-using text = std::shared_ptr<const std::string>;
+using blob = std::shared_ptr<const std::string>;
 using list = std::deque<std::string>;
 
 enum class list_end { left, right };
@@ -52,7 +52,7 @@ public:
 
 class entry {
 public:
-    std::variant<text, std::unique_ptr<list>> value;
+    std::variant<blob, std::unique_ptr<list>> value;
     unix_time expires = never;
 
     bool is_list() const noexcept
@@ -150,11 +150,11 @@ public:
 
     /// Null if there is none. Throws command_error for a key of the other kind.
     entry* find(std::string_view key);
-    text find_text(std::string_view key);
+    blob find_text(std::string_view key);
     list* find_list(std::string_view key);
 
     /// Keeps the time at which it expires, if that is not given.
-    void put(std::string_view key, text value, std::optional<unix_time> expires);
+    void put(std::string_view key, blob value, std::optional<unix_time> expires);
     bool erase(std::string_view key);
     /// Of a key that is there.
     void expire(std::string_view key, unix_time when);

@@ -1,4 +1,5 @@
 // The parser of mini_redis: whatever is cut where, garbage, limits.
+#include "../../samples/mini_redis/reply.hpp"
 #include "../../samples/mini_redis/resp.hpp"
 
 #include "support/scale.hpp"
