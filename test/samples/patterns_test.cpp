@@ -80,6 +80,9 @@ namespace slow_servers {
 namespace who_waits {
 #include "../../samples/patterns/who_waits.cpp"
 }
+namespace virtual_time {
+#include "../../samples/patterns/virtual_time.cpp"
+}
 
 using namespace std::chrono_literals;
 
@@ -166,4 +169,11 @@ TEST_CASE("patterns: slow_servers")
 TEST_CASE("patterns: who_waits")
 {
     check_as_described(SAMPLES "/patterns/who_waits.cpp", who_waits::kitchen, 1s);
+}
+TEST_CASE("patterns: virtual_time")
+{
+    const std::vector<std::string> lines = described_output(SAMPLES "/patterns/virtual_time.cpp");
+    captured_output output;
+    virtual_time::rehearse();
+    CHECK(as_described(output.text(), lines));
 }
