@@ -489,6 +489,8 @@ class SlowSubscriberTest(unittest.TestCase):
                     self.assertLess(sent, 200)
                 self.assertGreater(sent, 20)
                 self.assertEqual(fast.read()[2], text)
+                with contextlib.suppress(ConnectionError):
+                    read_all(slow.socket)  # to the end, which the server has made
             server.tell(signal.SIGTERM)
             status, errors = server.end()
             self.assertEqual(status, 0)
