@@ -541,12 +541,13 @@ TEST_CASE("broadcast: many messages for many, without losing one")
             for (int i = 0; i < 50; ++i) {
                 auto reader =
                     std::make_shared<leat::broadcast_subscription<long>>(news.subscribe({.capacity = 16}));
-                sums.push_back(co_await group.spawn([reader]() -> leat::task<long> {
+                auto read = [reader]() -> leat::task<long> {
                     long mine = 0;
                     while (auto got = co_await reader->recv())
                         mine += *got;
                     co_return mine;
-                }));
+                };
+                sums.push_back(co_await group.spawn(std::move(read)));
             }
             for (long i = 0; i < messages; ++i) {
                 const std::size_t had = co_await news.send(i);

@@ -1,4 +1,8 @@
 // Each sample of the gallery in a namespace of its own. What they include has been included before.
+#ifndef __clang__
+#pragma GCC diagnostic ignored "-Wsubobject-linkage"  // as in sample.hpp, but before the library
+#endif
+
 #include <leat/flow.hpp>
 #include <leat/inspect.hpp>
 #include <leat/leat.hpp>
