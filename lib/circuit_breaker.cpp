@@ -98,7 +98,7 @@ private:
 };
 
 circuit_breaker::circuit_breaker(const circuit_breaker_options& options)
-    : options_{options}, open_for_{options.open_for}, window_{std::make_unique<window>(options.trip)}
+    : options_{options}, open_for_{options.open_for}, window_{detail::make_owned<window>(options.trip)}
 {
 }
 circuit_breaker::~circuit_breaker() = default;

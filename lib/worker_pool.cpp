@@ -83,7 +83,7 @@ namespace {
 /// The place of a worker in the count, whether it has begun or not.
 class worker_seat {
 public:
-    explicit worker_seat(std::shared_ptr<worker_pool_core> of) noexcept : core_{std::move(of)}
+    explicit worker_seat(shared<worker_pool_core> of) noexcept : core_{std::move(of)}
     {
     }
     worker_seat(worker_seat&& other) noexcept = default;
@@ -101,12 +101,12 @@ public:
     {
         if (!core_->retire())
             return false;
-        core_.reset();
+        core_ = {};
         return true;
     }
 
 private:
-    std::shared_ptr<worker_pool_core> core_;
+    shared<worker_pool_core> core_;
 };
 
 /// A job that a worker has taken. However the worker goes on, the job is done then.
@@ -192,7 +192,7 @@ worker_pool_options checked(worker_pool_options options)
 // -- jobs ------------------------------------------------------------------------------------------------
 
 pool_job::pool_job(worker_pool_core& of, job_priority rank)
-    : priority{rank}, pool_{of.shared_from_this()}, own_{with_cancel(of.context())}
+    : priority{rank}, pool_{one_more_owner(of)}, own_{with_cancel(of.context())}
 {
 }
 
@@ -274,7 +274,7 @@ void worker_pool_core::begin()
 
 bool worker_pool_core::start_worker() noexcept
 {
-    worker_seat seat{shared_from_this()};
+    worker_seat seat{one_more_owner(*this)};
     bool started = false;
     try {
         started = group_.try_spawn(work(std::move(seat)), {.name = "worker"});
@@ -547,7 +547,7 @@ worker_pool_stats worker_pool_core::stats() const noexcept
 }  // namespace detail
 
 worker_pool::worker_pool(task_group& group, const worker_pool_options& options)
-    : core_{std::make_shared<detail::worker_pool_core>(group, options)}
+    : core_{detail::make_shared_object<detail::worker_pool_core>(group, options)}
 {
     core_->begin();
 }

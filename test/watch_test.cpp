@@ -191,6 +191,74 @@ TEST_CASE("watch: many watchers on the pool, none misses the last value, none is
     }
 }
 
+class counting {
+public:
+    explicit counting(int& live) noexcept : live_{&live}
+    {
+        ++*live_;
+    }
+    counting(const counting& other) noexcept : counting{*other.live_}
+    {
+    }
+    counting& operator=(const counting&) = delete;
+    ~counting()
+    {
+        --*live_;
+    }
+
+private:
+    int* live_;
+};
+
+TEST_CASE("watch: what is shared stays until its last owner goes, also if that is no watch")
+{
+    int live = 0;
+    std::shared_ptr<const counting> kept;
+    std::weak_ptr<const counting> weak;
+    {
+        leat::watch<counting> what{counting{live}};
+        auto reader = what.subscribe();
+        kept = what.share();
+        weak = kept;
+        CHECK(kept.get() == reader.share().get());
+        CHECK(live == 1);
+        CHECK(what.set(counting{live}));
+        CHECK(live == 2);
+        CHECK(reader.has_changed());
+        CHECK(reader.share() != kept);
+        CHECK(!reader.has_changed());
+    }
+    CHECK(live == 1);
+    auto second = weak.lock();
+    kept.reset();
+    CHECK(live == 1);
+    second.reset();
+    // A weak pointer keeps none.
+    CHECK(live == 0);
+    CHECK(weak.expired());
+}
+
+class known_to_itself : public std::enable_shared_from_this<known_to_itself> {};
+
+TEST_CASE("watch: several threads share a value that knows its owner")
+{
+    leat::watch<known_to_itself> what{known_to_itself()};
+    std::vector<std::thread> threads;
+    std::atomic<int> wrong{0};
+    for (int i = 0; i < 2; ++i)
+        threads.emplace_back([&] {
+            for (int n = 0; n < 1'000; ++n) {
+                if (!what.share())
+                    ++wrong;
+                if (n % 64 == 0)
+                    what.set(known_to_itself());
+            }
+        });
+    for (std::thread& each : threads)
+        each.join();
+    CHECK(wrong.load() == 0);
+}
+
 TEST_CASE("watch: threads of no runtime wait by blocking")
 {
     leat::watch<int> level{0};

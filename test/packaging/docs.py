@@ -13,6 +13,7 @@ import sys
 import tempfile
 
 PRELUDE = """#include <leat/leat.hpp>
+#include <memory>
 #include <optional>
 #include <string>
 using namespace std::chrono_literals;

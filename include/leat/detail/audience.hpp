@@ -12,13 +12,13 @@
 #include <leat/detail/inbox.hpp>
 #include <leat/detail/intrusive.hpp>
 #include <leat/detail/operation.hpp>
+#include <leat/detail/pointer.hpp>
 #include <leat/result.hpp>
 #include <leat/task.hpp>
 
 #include <coroutine>
 #include <cstddef>
 #include <cstdint>
-#include <memory>
 #include <optional>
 #include <utility>
 #include <vector>
@@ -192,7 +192,7 @@ public:
                     each->lose();
                     continue;
                 }
-                auto place = std::make_unique<node>(*each, item, *this);
+                auto place = make_owned<node>(*each, item, *this);
                 answer = each->offer(item, wakes, victim, place.get());
                 if (answer == offered::pending) {
                     place->also = nodes_;
@@ -365,7 +365,7 @@ protected:
 template <class Core>
 class opening {
 public:
-    explicit opening(std::shared_ptr<Core> of) noexcept : core{std::move(of)}
+    explicit opening(shared<Core> of) noexcept : core{std::move(of)}
     {
     }
     opening(const opening&) = delete;
@@ -375,7 +375,7 @@ public:
         core->close();
     }
 
-    const std::shared_ptr<Core> core;
+    const shared<Core> core;
 };
 
 /// What subscriptions of all kinds have in common.
@@ -495,7 +495,7 @@ public:
     }
 
 protected:
-    subscription_handle(std::shared_ptr<fanout<Inbox>> of, Inbox* adopted) noexcept
+    subscription_handle(shared<fanout<Inbox>> of, Inbox* adopted) noexcept
         : of_{std::move(of)}, inbox_{adopted}
     {
     }
@@ -524,7 +524,7 @@ private:
             std::exchange(inbox_, nullptr)->unref();
     }
 
-    std::shared_ptr<fanout<Inbox>> of_;
+    shared<fanout<Inbox>> of_;
     Inbox* inbox_ = nullptr;
 };
 

@@ -17,10 +17,10 @@
 #include <leat/detail/audience.hpp>
 #include <leat/detail/callback.hpp>
 #include <leat/detail/node_table.hpp>
+#include <leat/detail/pointer.hpp>
 
 #include <cstddef>
 #include <cstdint>
-#include <memory>
 #include <optional>
 #include <utility>
 #include <vector>
@@ -300,7 +300,7 @@ private:
         roster_ref roster;
         roster_ref all;
         std::optional<note> retained;
-        std::unique_ptr<entry> gone;
+        owned<entry> gone;
     };
     /// What it may take to add a topic: nothing is allocated under the lock.
     struct new_entry {
@@ -311,11 +311,11 @@ private:
         void provide(const Topic& topic, std::size_t hash)
         {
             if (wanted && !made)
-                made = std::make_unique<entry>(topic, hash);
+                made = make_owned<entry>(topic, hash);
             if (places_wanted > places.count())
                 places = typename node_table<entry>::places{places_wanted};
         }
-        std::unique_ptr<entry> made;
+        owned<entry> made;
         typename node_table<entry>::places places;
         bool wanted = false;
         std::size_t places_wanted = 0;

@@ -18,10 +18,10 @@
 // lost there, and nobody has to give it back.
 #pragma once
 
+#include <leat/detail/memory.hpp>
 #include <leat/detail/operation.hpp>
 #include <leat/result.hpp>
 
-#include <memory>
 #include <type_traits>
 #include <utility>
 

@@ -146,7 +146,7 @@ public:
     }
     template <class U>
         requires(!std::is_same_v<U, T> && std::is_convertible_v<U*, T*>)
-    shared(shared<U>&& other) noexcept : object_{other.object_}, count_{other.count_}
+    shared(shared<U> other) noexcept : object_{other.object_}, count_{other.count_}
     {
         other.count_ = nullptr;
         other.object_ = nullptr;
@@ -180,12 +180,18 @@ public:
     {
         return object_ != nullptr;
     }
+    friend bool operator==(const shared& a, const shared& b) noexcept
+    {
+        return a.object_ == b.object_;
+    }
 
 private:
     template <class U>
     friend class shared;
     template <class U, class... Args>
     friend shared<U> make_shared_object(Args&&... args);
+    template <class U>
+    friend shared<U> one_more_owner(U& counted) noexcept;
     shared(T* object, share_count* adopted) noexcept : object_{object}, count_{adopted}
     {
     }
@@ -207,11 +213,34 @@ public:
     T object;
 };
 
+/// The base of a T that counts its owners itself, so that it can give itself another.
+template <class T>
+class counts_owners : public share_count {
+protected:
+    counts_owners() noexcept : share_count{[](share_count* self) noexcept { delete static_cast<T*>(self); }}
+    {
+    }
+    ~counts_owners() = default;
+};
+
 template <class T, class... Args>
 shared<T> make_shared_object(Args&&... args)
 {
-    auto* const made = new shared_object<T>(std::forward<Args>(args)...);
-    return shared<T>{&made->object, made};
+    if constexpr (std::is_base_of_v<share_count, T>) {
+        auto* const made = new T(std::forward<Args>(args)...);
+        return shared<T>{made, made};
+    } else {
+        auto* const made = new shared_object<T>(std::forward<Args>(args)...);
+        return shared<T>{&made->object, made};
+    }
+}
+
+/// Precondition: it counts its owners itself, and has one.
+template <class T>
+shared<T> one_more_owner(T& counted) noexcept
+{
+    counted.ref();
+    return shared<T>{&counted, &counted};
 }
 
 }  // namespace leat::detail

@@ -25,8 +25,10 @@
 #include <leat/context.hpp>
 #include <leat/detail/call.hpp>
 #include <leat/detail/joining.hpp>
+#include <leat/detail/memory.hpp>
 #include <leat/detail/operation.hpp>
 #include <leat/detail/outcome.hpp>
+#include <leat/detail/pointer.hpp>
 #include <leat/detail/pooled.hpp>
 #include <leat/detail/spinlock.hpp>
 #include <leat/group.hpp>
@@ -37,7 +39,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <exception>
-#include <memory>
 #include <optional>
 #include <utility>
 
@@ -140,7 +141,7 @@ protected:
     virtual ~pool_job() = default;
 
 private:
-    const std::shared_ptr<worker_pool_core> pool_;
+    const shared<worker_pool_core> pool_;
     cancellable_context own_;
     atomic<std::uint32_t> refs_{1};
     atomic<bool> done_{false};  ///< set under join_lock
@@ -150,7 +151,7 @@ private:
 
 class submit_waiter;
 
-class worker_pool_core final : public std::enable_shared_from_this<worker_pool_core> {
+class worker_pool_core final : public counts_owners<worker_pool_core> {
 public:
     static constexpr std::size_t ranks = 3;
 
@@ -270,7 +271,7 @@ protected:
     friend class worker_pool_core;
 
     // With a job, but for the moment before it is prepared.
-    explicit submit_waiter(std::shared_ptr<worker_pool_core> to) noexcept : core_{std::move(to)}
+    explicit submit_waiter(shared<worker_pool_core> to) noexcept : core_{std::move(to)}
     {
     }
     ~submit_waiter()
@@ -289,7 +290,7 @@ protected:
         return *std::exchange(job_, nullptr);
     }
 
-    std::shared_ptr<worker_pool_core> core_;
+    shared<worker_pool_core> core_;
     pool_job* job_ = nullptr;
     worker_pool_core::submitted how_ = worker_pool_core::submitted::full;
 };
@@ -368,7 +369,7 @@ class submit_operation final : public submit_waiter {
 public:
     using value_type = job_handle<T>;
 
-    submit_operation(std::shared_ptr<worker_pool_core> to, job_priority rank, F&& f)
+    submit_operation(shared<worker_pool_core> to, job_priority rank, F&& f)
         : submit_waiter{std::move(to)}, rank_{rank}, f_(std::move(f))
     {
     }
@@ -396,7 +397,7 @@ class drain_operation final : public waiter {
 public:
     using value_type = void;
 
-    explicit drain_operation(std::shared_ptr<worker_pool_core> of) noexcept : core_{std::move(of)}
+    explicit drain_operation(shared<worker_pool_core> of) noexcept : core_{std::move(of)}
     {
     }
     drain_operation(const drain_operation& other) noexcept : core_{other.core_}
@@ -434,7 +435,7 @@ public:
     }
 
 private:
-    std::shared_ptr<worker_pool_core> core_;
+    shared<worker_pool_core> core_;
 };
 
 }  // namespace detail

@@ -1,10 +1,10 @@
 #pragma once
 
 #include <leat/detail/audience.hpp>
+#include <leat/detail/pointer.hpp>
 
 #include <concepts>
 #include <cstddef>
-#include <memory>
 #include <optional>
 #include <utility>
 
@@ -93,7 +93,7 @@ public:
     class offering {
     public:
         template <class U>
-        offering(std::shared_ptr<broadcast_core> of, U&& value)
+        offering(shared<broadcast_core> of, U&& value)
             : core_{std::move(of)}, item_(carry<T>(std::forward<U>(value)))
         {
         }
@@ -111,7 +111,7 @@ public:
         }
 
     private:
-        std::shared_ptr<broadcast_core> core_;
+        shared<broadcast_core> core_;
         item item_;
         typename audience<box>::roster_ref to_;
     };
@@ -134,7 +134,7 @@ public:
     broadcast_subscription() noexcept = default;
 
     // For the library.
-    broadcast_subscription(std::shared_ptr<detail::fanout<detail::broadcast_inbox<T>>> of,
+    broadcast_subscription(detail::shared<detail::fanout<detail::broadcast_inbox<T>>> of,
                            detail::broadcast_inbox<T>* adopted) noexcept
         : base{std::move(of), adopted}
     {
@@ -164,7 +164,7 @@ class broadcast {
 public:
     using value_type = T;
 
-    broadcast() : open_{std::make_shared<detail::opening<core>>(std::make_shared<core>())}
+    broadcast() : open_{detail::make_shared_object<detail::opening<core>>(detail::make_shared_object<core>())}
     {
     }
 
@@ -229,7 +229,7 @@ public:
 private:
     using offering = typename core::offering;
 
-    std::shared_ptr<detail::opening<core>> open_;
+    detail::shared<detail::opening<core>> open_;
 };
 
 }  // namespace leat

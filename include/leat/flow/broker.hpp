@@ -3,11 +3,11 @@
 #include <leat/detail/audience.hpp>
 #include <leat/detail/broker_core.hpp>
 #include <leat/detail/hash.hpp>
+#include <leat/detail/pointer.hpp>
 #include <leat/flow/topic_pattern.hpp>
 
 #include <concepts>
 #include <cstddef>
-#include <memory>
 #include <optional>
 #include <string_view>
 #include <type_traits>
@@ -83,8 +83,7 @@ public:
     }
 
     // For the library.
-    subscription(std::shared_ptr<detail::fanout<box>> of, box* adopted) noexcept
-        : base{std::move(of), adopted}
+    subscription(detail::shared<detail::fanout<box>> of, box* adopted) noexcept : base{std::move(of), adopted}
     {
     }
 };
@@ -127,7 +126,8 @@ public:
 
     explicit broker(const broker_options& options = {}, const Hash& hash = Hash{},
                     const Equal& equal = Equal{})
-        : open_{std::make_shared<detail::opening<core>>(std::make_shared<core>(options.retain, hash, equal))}
+        : open_{detail::make_shared_object<detail::opening<core>>(
+              detail::make_shared_object<core>(options.retain, hash, equal))}
     {
     }
 
@@ -241,7 +241,7 @@ private:
     /// One message for all. Keeps the core, but does not keep it open.
     class offering {
     public:
-        offering(std::shared_ptr<core> of, Topic&& topic, Message&& message)
+        offering(detail::shared<core> of, Topic&& topic, Message&& message)
             : core_{std::move(of)}, topic_(std::move(topic)),
               note_{detail::carry<Message>(std::move(message))}
         {
@@ -272,7 +272,7 @@ private:
         }
 
     private:
-        std::shared_ptr<core> core_;
+        detail::shared<core> core_;
         Topic topic_;
         note note_;
         typename core::roster_ref to_;
@@ -283,7 +283,7 @@ private:
         return subscription{open_->core, new box{options, std::move(which)}};
     }
 
-    std::shared_ptr<detail::opening<core>> open_;
+    detail::shared<detail::opening<core>> open_;
 };
 
 }  // namespace leat

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <leat/detail/call.hpp>
+#include <leat/detail/pointer.hpp>
 #include <leat/detail/spinlock.hpp>
 #include <leat/error.hpp>
 #include <leat/time.hpp>
@@ -9,7 +10,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <exception>
-#include <memory>
 #include <type_traits>
 #include <utility>
 
@@ -240,7 +240,7 @@ private:
     std::uint32_t probing_ = 0;
     std::uint32_t succeeded_ = 0;  ///< of the probes
     circuit_breaker_stats stats_;
-    std::unique_ptr<window> window_;
+    detail::owned<window> window_;
 };
 
 }  // namespace leat

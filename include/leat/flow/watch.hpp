@@ -2,12 +2,14 @@
 
 #include <leat/detail/audience.hpp>
 #include <leat/detail/blocking_wait.hpp>
+#include <leat/detail/memory.hpp>
 #include <leat/detail/operation.hpp>
+#include <leat/detail/pointer.hpp>
 #include <leat/task.hpp>
 
 #include <concepts>
+#include <cstddef>
 #include <cstdint>
-#include <memory>
 #include <optional>
 #include <utility>
 
@@ -47,24 +49,24 @@ public:
 template <class T>
 class watch_core final : public watch_base {
 public:
-    explicit watch_core(std::shared_ptr<const T> first) noexcept : value{std::move(first)}
+    explicit watch_core(shared<const T> first) noexcept : value{std::move(first)}
     {
     }
     /// Installs a value; if `expected` is not null, only over that version. Gives back what was there, or what was not
     /// installed, to be destroyed without the lock.
-    bool install(std::shared_ptr<const T>& next, const std::uint64_t* expected) noexcept
+    bool install(shared<const T>& next, const std::uint64_t* expected) noexcept
     {
         {
             const spin_guard hold{lock};
             if (is_closed || (expected != nullptr && *expected != version))
                 return false;
-            value.swap(next);
+            std::swap(value, next);
             ++version;
         }
         wake_everybody();
         return true;
     }
-    std::shared_ptr<const T> get(std::uint64_t& seen) const noexcept
+    shared<const T> get(std::uint64_t& seen) const noexcept
     {
         const spin_guard hold{lock};
         seen = version;
@@ -72,8 +74,23 @@ public:
     }
 
 private:
-    std::shared_ptr<const T> value;
+    shared<const T> value;
 };
+
+/// An owner of it as the standard library has them. The road not taken is to keep the value in one of those from the
+/// start, which costs every program <memory>.
+template <class T>
+std::shared_ptr<const T> share_with_std(shared<const T> value)
+{
+    const T* const at = value.get();
+    // It owns by what the deleter holds, and lets go there: a deleter itself lives as long as there are weak pointers. It
+    // points to the value by a second constructor, which does not touch a T that knows its std::shared_ptr: that would be
+    // several threads at once.
+    return std::shared_ptr<const T>{
+        std::shared_ptr<const T>{nullptr,
+                                 [held = std::move(value)](std::nullptr_t) mutable noexcept { held = {}; }},
+        at};
+}
 
 /// Waits until a watch has another version than `seen`, or has ended. Those who are woken look for themselves, so that
 /// they see the latest.
@@ -137,7 +154,7 @@ public:
     value_type value()
     {
         std::uint64_t now = 0;
-        const std::shared_ptr<const T> latest = core_.get(now);
+        const shared<const T> latest = core_.get(now);
         if (now == mark_)
             return std::nullopt;  // it has ended
         value_type copy{std::in_place, *latest};
@@ -209,12 +226,18 @@ public:
     /// The current value, which then has been seen. Of a watch that has ended, the last.
     T get()
     {
-        return *share();
+        return *core_->get(seen_);
     }
-    /// The same without a copy.
-    std::shared_ptr<const T> share() noexcept
+    /// The same without a copy of the value. Needs <memory>.
+    ///
+    /// Throws  std::bad_alloc: nothing more has been seen.
+    /// Cost    a small allocation.
+    std::shared_ptr<const T> share()
     {
-        return core_->get(seen_);
+        std::uint64_t now = 0;
+        auto shared = detail::share_with_std<T>(core_->get(now));
+        seen_ = now;
+        return shared;
     }
     /// Whether the watch has ended.
     bool closed() const noexcept
@@ -223,12 +246,12 @@ public:
     }
 
     // For the library.
-    watcher(std::shared_ptr<core> of, std::uint64_t seen) noexcept : core_{std::move(of)}, seen_{seen}
+    watcher(detail::shared<core> of, std::uint64_t seen) noexcept : core_{std::move(of)}, seen_{seen}
     {
     }
 
 private:
-    std::shared_ptr<core> core_;
+    detail::shared<core> core_;
     std::uint64_t seen_;
 };
 
@@ -255,8 +278,8 @@ public:
     {
     }
     explicit watch(T first)
-        : open_{std::make_shared<detail::opening<core>>(
-              std::make_shared<core>(std::make_shared<const T>(std::move(first))))}
+        : open_{detail::make_shared_object<detail::opening<core>>(
+              detail::make_shared_object<core>(detail::make_shared_object<const T>(std::move(first))))}
     {
     }
 
@@ -267,7 +290,7 @@ public:
     /// Cost    an allocation, a short lock, and what waking takes.
     bool set(T value) const
     {
-        auto next = std::make_shared<const T>(std::move(value));
+        auto next = detail::make_shared_object<const T>(std::move(value));
         return open_->core->install(next, nullptr);
     }
     /// The same under the name that channels use.
@@ -291,7 +314,7 @@ public:
             } else {
                 change(copy);
             }
-            auto next = std::make_shared<const T>(std::move(copy));
+            auto next = detail::make_shared_object<const T>(std::move(copy));
             if (open_->core->install(next, &version))
                 return true;
             if (closed())
@@ -302,13 +325,17 @@ public:
     /// The current value, or the last one.
     T get() const
     {
-        return *share();
+        std::uint64_t version = 0;
+        return *open_->core->get(version);
     }
-    /// The same without a copy.
-    std::shared_ptr<const T> share() const noexcept
+    /// The same without a copy of the value. Needs <memory>.
+    ///
+    /// Throws  std::bad_alloc.
+    /// Cost    a small allocation.
+    std::shared_ptr<const T> share() const
     {
         std::uint64_t version = 0;
-        return open_->core->get(version);
+        return detail::share_with_std<T>(open_->core->get(version));
     }
 
     /// A reader who has seen the current value: its changed() waits for the next.
@@ -333,7 +360,7 @@ public:
     }
 
 private:
-    std::shared_ptr<detail::opening<core>> open_;
+    detail::shared<detail::opening<core>> open_;
 };
 
 }  // namespace leat

@@ -1,13 +1,13 @@
 #pragma once
 
 #include <leat/detail/blocking_wait.hpp>
+#include <leat/detail/pointer.hpp>
 #include <leat/detail/worker_pool_core.hpp>
 #include <leat/group.hpp>
 #include <leat/result.hpp>
 
 #include <concepts>
 #include <cstddef>
-#include <memory>
 #include <type_traits>
 #include <utility>
 
@@ -133,7 +133,7 @@ public:
     }
 
 private:
-    const std::shared_ptr<detail::worker_pool_core> core_;
+    const detail::shared<detail::worker_pool_core> core_;
 };
 
 }  // namespace leat
