@@ -13,7 +13,6 @@
 #include <fcntl.h>
 #include <memory>
 #include <optional>
-#include <poll.h>
 #include <string>
 #include <string_view>
 #include <sys/socket.h>
@@ -239,22 +238,6 @@ after_accept_error judge_accept_error(const std::error_code& why) noexcept
     case ENETUNREACH:
     case ETIMEDOUT: return after_accept_error::accept_next;
     default: return after_accept_error::give_up;
-    }
-}
-
-bool has_failed(int descriptor) noexcept
-{
-    ::pollfd of{descriptor, 0, 0};
-    return ::poll(&of, 1, 0) == 1 && (of.revents & POLLERR) != 0;
-}
-
-void cancel_for_reset(const context& of) noexcept
-{
-    try {
-        of.node().canceller()->cancel(leat::errc::cancelled,
-                                      std::make_exception_ptr(std::system_error{errc::peer_gone}));
-    } catch (...) {
-        of.node().canceller()->cancel(leat::errc::cancelled, nullptr);
     }
 }
 

@@ -117,7 +117,7 @@ def is_up_to_date(program, sources):
     """Whether a program is younger than what it is made of, and what all rivals have in common."""
     if not program.exists():
         return False
-    shared = [PEERS.parent / "process.hpp", *(file for file in PEERS.glob("*") if file.is_file())]
+    shared = [PEERS.parent / "process.hpp", *PEERS.parent.glob("load*"), *(file for file in PEERS.glob("*") if file.is_file())]
     files = [*sources.rglob("*"), *shared]
     return program.stat().st_mtime > max(file.stat().st_mtime for file in files)
 

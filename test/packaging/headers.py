@@ -5,9 +5,11 @@ import sys
 
 import support
 
-options = support.arguments("jobs")
+options = support.arguments("jobs", "tls")
 include = support.SOURCE_ROOT / "include"
 headers = sorted(str(path.relative_to(include)) for path in include.glob("leat/**/*.hpp"))
+if options.tls != "true":  # no OpenSSL
+    headers.remove("leat/asio/net/tls.hpp")
 
 
 def compile_alone(header):

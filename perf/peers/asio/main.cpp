@@ -4,6 +4,7 @@
 // Whether a channel is ready is tried before an operation is started: that is what a fast program does. A channel
 // with room for one is the mutex, one with room for four the semaphore.
 #include "../peer.hpp"
+#include "net.hpp"
 
 #include <asio.hpp>
 #include <asio/experimental/as_tuple.hpp>
@@ -793,5 +794,9 @@ int main(int argc, char** argv)
          {"idle", "CPU ms", idle, start::cold},
          {"asio_post", "ns", post},
          {"asio_timer", "ns", churn_timers},
-         {"co_spawn", "ns", co_spawn}});
+         {"co_spawn", "ns", co_spawn},
+         {"echo_c1", "msgs/s", [](repetition& rep) { echo(rep, 1, 20'000); }},
+         {"echo_c64", "msgs/s", [](repetition& rep) { echo(rep, 64, 400'000); }},
+         {"echo_c1000", "msgs/s", [](repetition& rep) { echo(rep, 1000, 400'000); }},
+         {"accept_rate", "connections/s", accept_rate}});
 }

@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
 # Builds the rows in Go: build.sh OUTDIR leaves OUTDIR/go. Exit 69: something is lacking, and says what.
 set -euo pipefail
+# shellcheck source=SCRIPTDIR/../cxx.sh
+. "$(dirname "${BASH_SOURCE[0]}")/../cxx.sh"
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 mkdir -p "$1"
 out=$(cd "$1" && pwd)
@@ -19,3 +21,4 @@ libraries=/usr/share/gocode
 cd "$here"
 export GO111MODULE=off GOFLAGS='' GOPROXY=off GOTOOLCHAIN=local GOPATH=$libraries GOCACHE=$out/cache
 go build -ldflags='-s -w' -o "$out/go" .
+build_load_client "$out"

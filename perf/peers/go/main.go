@@ -192,6 +192,10 @@ var rows = []row{
 	{"ratelimit_allow", "ns", rateLimitAllow, false},
 	{"broker_fanout", "ns/delivery", brokerFanout, false},
 	{"idle", "CPU ms", idle, true},
+	{"echo_c1", "msgs/s", echo(1, 20_000), false},
+	{"echo_c64", "msgs/s", echo(64, 400_000), false},
+	{"echo_c1000", "msgs/s", echo(1000, 400_000), false},
+	{"accept_rate", "connections/s", acceptRate, false},
 }
 
 func usage() {

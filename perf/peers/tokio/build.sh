@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
 # Builds the rows in Tokio: build.sh OUTDIR leaves OUTDIR/tokio. Exit 69: something is lacking, and says what.
 set -euo pipefail
+# shellcheck source=SCRIPTDIR/../cxx.sh
+. "$(dirname "${BASH_SOURCE[0]}")/../cxx.sh"
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 mkdir -p "$1"
 out=$(cd "$1" && pwd)
@@ -33,3 +35,4 @@ if ! cargo build --quiet --release --offline 2>"$out/build.log"; then
     exit 1
 fi
 cp "$out/target/release/tokio-peer" "$out/tokio"
+build_load_client "$out"

@@ -10,6 +10,7 @@
 #pragma once
 
 #include <leat/asio/net/error.hpp>
+#include <leat/asio/net/reset_watch.hpp>
 #include <leat/asio/net/types.hpp>
 #include <leat/asio/serve.hpp>
 #include <leat/channel.hpp>
@@ -81,10 +82,6 @@ void report_end(const listen_options& options, std::string_view peer, const std:
 /// Whether the accept loop can go on, and how: errors that are the connection's own are skipped.
 enum class [[nodiscard]] after_accept_error { accept_next, back_off, give_up };
 after_accept_error judge_accept_error(const std::error_code& why) noexcept;
-/// Whether the system has a reset or another error in store for a descriptor.
-bool has_failed(int descriptor) noexcept;
-/// Ends a context because the peer has reset the connection.
-void cancel_for_reset(const context& of) noexcept;
 
 std::string describe(const asio::ip::tcp::endpoint& of);
 template <class Endpoint>
@@ -101,28 +98,17 @@ std::string name_of_peer(const Socket& of)
     return gone ? std::string{} : describe(peer);
 }
 
-/// Ends the context when the peer resets. No cancellation slot: those refer to the socket object, which the handler
-/// moves. The wait ends with the socket.
-template <class Socket>
-void watch_for_reset(Socket& of, const context& to_end)
-{
-    of.async_wait(asio::socket_base::wait_error,
-                  [to_end, descriptor = of.native_handle()](std::error_code failed) {
-                      if (!failed && has_failed(descriptor))
-                          cancel_for_reset(to_end);
-                  });
-}
-
 /// What the connections of one server share. Outlives them: it is in the frame that holds their group.
 template <class Handler>
 class connections {
 public:
-    connections(Handler& h, const listen_options& o)
-        : handler{h}, options{o}, places{o.max_connections == 0 ? 1 : o.max_connections}
+    connections(Handler& h, const listen_options& o, reset_watch* r)
+        : handler{h}, options{o}, resets{r}, places{o.max_connections == 0 ? 1 : o.max_connections}
     {
     }
     Handler& handler;
     const listen_options& options;
+    reset_watch* resets;     ///< null if nobody is to watch
     channel<void> places;    ///< as many signals as there are connections
     channel<void> ended{1};  ///< told when a connection ends; full is as good as told
 
@@ -148,8 +134,7 @@ task<> serve_connection(connections<Handler>& of, Socket peer, std::string name)
 {
     const cancellable_context own = with_cancel();
     try {
-        if (of.options.notice_reset)
-            watch_for_reset(peer, own.first);
+        const watched_for_reset watched{of.resets, peer.native_handle(), own.first};
         co_await with_context(own.first, of.handler(std::move(peer)));
     } catch (...) {
         report_end(of.options, name, std::current_exception(), own.first);
@@ -207,7 +192,10 @@ task<> accept_loop(Acceptor& from, connections<Handler>& into, task_group& group
 template <class A, class Handler>
 task<> run_listener(A acceptor, Handler handler, listen_options options, std::optional<context> until)
 {
-    connections<Handler> all{handler, options};
+    std::optional<reset_watch> resets;
+    if (options.notice_reset)
+        resets.emplace(acceptor.get_executor());
+    connections<Handler> all{handler, options, resets ? &*resets : nullptr};
     const context drain = until ? *until : drain_context();
     auto body = [&](task_group& group) -> task<> {
         const cancellable_context accepting = merge(group.context(), drain);

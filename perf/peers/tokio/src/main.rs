@@ -7,6 +7,7 @@
 
 mod channels;
 mod locks;
+mod net;
 mod repetition;
 mod tasks;
 mod timers;
@@ -77,6 +78,10 @@ fn rows() -> Vec<Row> {
         row!("ratelimit_allow", "ns", locks::ratelimit_allow),
         row!("broker_fanout", "ns/delivery", channels::broker_fanout),
         with_timers(cold(row!("idle", "CPU ms", timers::idle))),
+        row!("echo_c1", "msgs/s", net::echo, 1, 20_000),
+        row!("echo_c64", "msgs/s", net::echo, 64, 400_000),
+        row!("echo_c1000", "msgs/s", net::echo, 1000, 400_000),
+        row!("accept_rate", "connections/s", net::accept_rate),
     ]
 }
 
@@ -111,7 +116,7 @@ fn main() {
         None => std::process::exit(77),
     };
     let mut builder = tokio::runtime::Builder::new_multi_thread();
-    builder.worker_threads(workers);
+    builder.worker_threads(workers).enable_io();
     if row.timers {
         builder.enable_time();
     }

@@ -1,0 +1,72 @@
+package main
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+)
+
+// underLoad serves each connection in a goroutine of its own while the load_client is at work, which lies beside this
+// program.
+func underLoad(r *repetition, what string, connections, amount int, serve func(net.Conn)) {
+	self, err := os.Executable()
+	if err != nil {
+		panic(err)
+	}
+	client := filepath.Join(filepath.Dir(self), "load_client")
+	if _, err := os.Stat(client); err != nil {
+		os.Exit(77)
+	}
+	listener, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		panic(err)
+	}
+	go func() {
+		for {
+			peer, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			go serve(peer)
+		}
+	}()
+	if amount = r.amount(amount); amount < connections {
+		amount = connections
+	}
+	port := listener.Addr().(*net.TCPAddr).Port
+	before := processorTime()
+	out, err := exec.Command(client, what, fmt.Sprint(port), fmt.Sprint(connections), fmt.Sprint(amount)).Output()
+	used := processorTime() - before
+	listener.Close()
+	var taken float64
+	if _, scanned := fmt.Sscan(string(out), &taken); err != nil || scanned != nil {
+		fmt.Fprintln(os.Stderr, "load_client has failed", err)
+		os.Exit(1)
+	}
+	r.is(float64(amount)/taken, amount)
+	r.also("server_us", float64(used.Nanoseconds())/1e3/float64(amount))
+}
+
+func echo(connections, amount int) func(*repetition) {
+	return func(r *repetition) {
+		underLoad(r, "echo", connections, amount, func(peer net.Conn) {
+			defer peer.Close()
+			data := make([]byte, 4096)
+			for {
+				got, err := peer.Read(data)
+				if err != nil {
+					return
+				}
+				if _, err := peer.Write(data[:got]); err != nil {
+					return
+				}
+			}
+		})
+	}
+}
+
+func acceptRate(r *repetition) {
+	underLoad(r, "accept", 16, 20_000, func(peer net.Conn) { peer.Close() })
+}
