@@ -125,6 +125,12 @@ group_error::group_error(std::vector<std::exception_ptr> errors)
 
 namespace detail {
 
+const failure& lost_in_assignment() noexcept
+{
+    static const failure lost{make_error_code(errc::abandoned), nullptr};
+    return lost;
+}
+
 void failure::rethrow() const
 {
     if (thrown)

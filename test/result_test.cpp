@@ -137,3 +137,26 @@ TEST_CASE("result: a failed result assigned a value has one, and the other way r
     }
     CHECK(lives.excess() == 0);
 }
+
+namespace {
+
+struct throws_when_moved {
+    throws_when_moved() = default;
+    throws_when_moved(throws_when_moved&&) noexcept(false)
+    {
+        throw std::runtime_error{"moved"};
+    }
+    throws_when_moved& operator=(throws_when_moved&&) = default;
+};
+
+}  // namespace
+
+TEST_CASE("result: one whose assignment has thrown has no value, and says so")
+{
+    leat::result<throws_when_moved> got{make_error_code(leat::errc::channel_closed)};
+    leat::result<throws_when_moved> had{std::in_place};
+    CHECK_THROWS_AS(got = std::move(had), std::runtime_error);
+    CHECK(!got.has_value());
+    CHECK(got.error());
+    CHECK_THROWS_AS(static_cast<void>(std::move(got).value()), std::system_error);
+}

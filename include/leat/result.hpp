@@ -24,6 +24,10 @@ public:
     std::exception_ptr thrown;
 };
 
+/// That of a result whose assignment has thrown when neither what it had nor what it was to have was there:
+/// errc::abandoned.
+const failure& lost_in_assignment() noexcept;
+
 /// What std::variant<std::monostate, failure> would be, which every program would have to compile.
 class nothing_or_failure {
 public:
@@ -137,7 +141,10 @@ public:
 
     bool has_value() const noexcept
     {
-        return why() == nullptr;
+        if constexpr (std::is_void_v<T>)
+            return why() == nullptr;
+        else
+            return state_.index() == 0;
     }
 
     explicit operator bool() const noexcept
@@ -223,10 +230,14 @@ private:
     /// Null if there is a value.
     const detail::failure* why() const noexcept
     {
-        if constexpr (std::is_void_v<T>)
+        if constexpr (std::is_void_v<T>) {
             return state_.why();
-        else
-            return std::get_if<1>(&state_);
+        } else {
+            if (has_value()) [[likely]]
+                return nullptr;
+            const detail::failure* const failed = std::get_if<1>(&state_);
+            return failed != nullptr ? failed : &detail::lost_in_assignment();
+        }
     }
 
     std::conditional_t<std::is_void_v<T>, detail::nothing_or_failure, std::variant<stored, detail::failure>>

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <leat/detail/memory.hpp>
+
 #include <new>
 #include <utility>
 
@@ -25,7 +27,7 @@ public:
     template <class... Args>
     T& emplace(Args&&... args)
     {
-        T* const made = new (&value_) T(std::forward<Args>(args)...);
+        T* const made = ::new (static_cast<void*>(std::addressof(value_))) T(std::forward<Args>(args)...);
         made_ = true;
         return *made;
     }
@@ -39,7 +41,7 @@ public:
     }
     T* operator->() noexcept
     {
-        return &value_;
+        return std::addressof(value_);
     }
 
 private:

@@ -13,14 +13,14 @@
     __has_include(<bits/allocator.h>) && __has_include(<bits/stl_construct.h>)
 #include <bits/allocator.h>
 #include <bits/stl_construct.h>
-namespace std {
+namespace std _GLIBCXX_VISIBILITY(default) {
 template <class T>
 struct default_delete;
 template <class T, class Deleter>
 class unique_ptr;
 template <class T>
 class shared_ptr;
-}  // namespace std
+}  // namespace std _GLIBCXX_VISIBILITY(default)
 #else
 #include <memory>
 #endif
