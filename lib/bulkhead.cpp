@@ -15,23 +15,6 @@ std::ptrdiff_t checked(std::ptrdiff_t concurrent)
     return concurrent;
 }
 
-/// One of those who wait, for as long as it lives.
-class in_line {
-public:
-    explicit in_line(detail::atomic<std::size_t>& among) noexcept : among_{among}
-    {
-    }
-    in_line(const in_line&) = delete;
-    in_line& operator=(const in_line&) = delete;
-    ~in_line()
-    {
-        among_.fetch_sub(1, std::memory_order_relaxed);
-    }
-
-private:
-    detail::atomic<std::size_t>& among_;
-};
-
 }  // namespace
 
 bulkhead::bulkhead(const bulkhead_options& options)
@@ -44,22 +27,20 @@ task<semaphore_permit> bulkhead::enter()
     detail::task_root& root = *co_await detail::get_root{};
     if (root.stop_requested())
         detail::throw_stopped(root);
-    semaphore_permit place = places_.try_acquire();
+    semaphore_permit place = try_enter();
     if (place)
         co_return place;
-    if (waiting_.fetch_add(1, std::memory_order_relaxed) >= queue_) {
-        waiting_.fetch_sub(1, std::memory_order_relaxed);
+    // The queue is that of the semaphore, and who has been given a place is not in it: a count of those who have begun to
+    // wait and not gone on would refuse calls for which there is room.
+    detail::acquire_operation in_line{places_, 1, queue_};
+    if (max_wait_ == clock::duration::max()) {
+        place = co_await in_line;
     } else {
-        const in_line waits{waiting_};
-        if (max_wait_ == clock::duration::max()) {
-            place = co_await places_.acquire();
-            co_return place;
-        }
         auto served = [&](semaphore_permit got) { place = std::move(got); };
-        co_await select(on(places_.acquire(), served), on(after(max_wait_), [] {}));
-        if (place)
-            co_return place;
+        co_await select(on(in_line, served), on(after(max_wait_), [] {}));
     }
+    if (place)
+        co_return place;
     rejected_.fetch_add(1, std::memory_order_relaxed);
     throw rejected_error{"leat: bulkhead"};
 }

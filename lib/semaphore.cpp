@@ -79,6 +79,20 @@ void semaphore_core::serve() noexcept
     serve_in_portions(lock, [this](wake_list& wakes) { return serve_some(wakes); });
 }
 
+void semaphore_core::join_queue(waiter& who) noexcept
+{
+    queue_.push_back(who);
+    waiting_.store(waiting() + 1, std::memory_order_relaxed);
+}
+
+void semaphore_core::leave_queue(waiter& who) noexcept
+{
+    if (!who.linked)
+        return;
+    queue_.remove(who);
+    waiting_.store(waiting() - 1, std::memory_order_relaxed);
+}
+
 // With the spinlock: gives the first in the queue what they want, as long as there is enough. True: there may be more.
 bool semaphore_core::serve_some(wake_list& wakes) noexcept
 {
@@ -91,7 +105,7 @@ bool semaphore_core::serve_some(wake_list& wakes) noexcept
         const bool too_large = first->wanted_ > capacity();
         if (!too_large && word_.load(std::memory_order_acquire) >> 1 < first->wanted_)
             return false;
-        queue_.remove(*first);
+        leave_queue(*first);
         if (!first->win(wakes))
             continue;
         if (too_large) {
@@ -132,7 +146,7 @@ void semaphore_core::remove(std::ptrdiff_t permits)
             each = each->next;
             if (request.wanted_ <= capacity())
                 continue;
-            queue_.remove(request);
+            leave_queue(request);
             if (request.win(wakes))
                 request.state_ = semaphore_waiter::state::too_large;
         }
@@ -155,22 +169,23 @@ bool semaphore_waiter::try_complete(wake_list&) noexcept
                      : seen | semaphore_core::queued;
         if (!of_->word_.compare_exchange_weak(seen, to, std::memory_order_acquire, std::memory_order_relaxed))
             continue;
-        if (possible)
-            state_ = state::granted;
-        return possible;
+        const bool too_many = !possible && of_->waiting() >= behind_;
+        if (possible || too_many)
+            state_ = possible ? state::granted : state::too_many;
+        return possible || too_many;
     }
 }
 
 void semaphore_waiter::link() noexcept
 {
-    of_->queue_.push_back(*this);
+    of_->join_queue(*this);
 }
 
 void semaphore_waiter::unlink() noexcept
 {
     if (linked && of_->queue_.front() == this)
         state_ = state::left;
-    of_->queue_.remove(*this);
+    of_->leave_queue(*this);
 }
 
 void semaphore_waiter::unlinked() noexcept

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -76,6 +77,34 @@ TEST_CASE("bulkhead: who has waited for too long is refused, and keeps nobody wa
         });
         CHECK(calls.available() == 1);
     });
+}
+
+leat::task<int> call_again_and_again(leat::bulkhead& calls, int times)
+{
+    int refused = 0;
+    for (int i = 0; i < times; ++i) {
+        auto call = []() -> leat::task<> { co_await leat::sleep_for(1s); };
+        const auto how = co_await leat::as_result(calls.run(call));
+        refused += !how;
+    }
+    co_return refused;
+}
+
+TEST_CASE("bulkhead: who has been given a place is not in the queue, though he has not gone on yet")
+{
+    for (const auto max_wait : {leat::clock::duration::max(), leat::clock::duration{1h}}) {
+        leat::sim::world world{1};
+        world.run([&]() -> leat::task<> {
+            leat::bulkhead calls{{.concurrent = 1, .queue = 1, .max_wait = max_wait}};
+            const auto refused =
+                co_await leat::when_all(call_again_and_again(calls, 3), call_again_and_again(calls, 3));
+            CHECK(std::get<0>(refused) == 0);
+            CHECK(std::get<1>(refused) == 0);
+            CHECK(calls.rejected() == 0);
+            CHECK(calls.waiting() == 0);
+            CHECK(world.now() == 6s);
+        });
+    }
 }
 
 TEST_CASE("bulkhead: a call that throws or is cancelled gives its place back")

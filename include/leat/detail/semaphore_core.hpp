@@ -71,6 +71,11 @@ public:
     {
         return capacity_.load(std::memory_order_relaxed);
     }
+    /// How many are in the queue; out of date at once.
+    std::size_t waiting() const noexcept
+    {
+        return waiting_.load(std::memory_order_relaxed);
+    }
     const char* name() const noexcept
     {
         return name_;
@@ -86,10 +91,14 @@ private:
 
     void release_slowly(number given) noexcept;
     void serve() noexcept;
+    // All changes of the queue; under the lock.
+    void join_queue(waiter& who) noexcept;
+    void leave_queue(waiter& who) noexcept;
     bool serve_some(wake_list& wakes) noexcept;
 
     atomic<number> word_;
     waiter_list queue_;
+    atomic<std::size_t> waiting_{0};  ///< in the queue; changed under the lock
     atomic<number> capacity_;
     const char* name_;
 };
@@ -116,10 +125,12 @@ protected:
         idle,
         granted,    ///< has the permits, and has not given them to its task yet
         too_large,  ///< can never have them
+        too_many,   ///< others wait already, as many as it puts up with
         left,       ///< has left the queue, so that others may be served
     };
 
-    semaphore_waiter(semaphore_core& of, semaphore_core::number wanted) noexcept : of_{&of}, wanted_{wanted}
+    semaphore_waiter(semaphore_core& of, semaphore_core::number wanted, std::size_t behind) noexcept
+        : of_{&of}, wanted_{wanted}, behind_{behind}
     {
     }
     ~semaphore_waiter() = default;
@@ -132,6 +143,7 @@ protected:
 
     semaphore_core* of_;
     semaphore_core::number wanted_;
+    std::size_t behind_;  ///< it queues up behind fewer than these, or not at all
     state state_ = state::idle;
 
 private:

@@ -51,7 +51,9 @@ public:
     /// Threads  any, also those of no runtime.
     [[nodiscard]] semaphore_permit try_enter()
     {
-        return places_.try_acquire();
+        if (places_.try_acquire(1) || places_.try_acquire_slowly(1))
+            return {places_, 1};
+        return {};
     }
     /// Takes a place, after waiting for it if that is allowed. Throws as run() does.
     [[nodiscard]] task<semaphore_permit> enter();
@@ -59,12 +61,12 @@ public:
     /// How many places are free.
     std::ptrdiff_t available() const noexcept
     {
-        return places_.available();
+        return static_cast<std::ptrdiff_t>(places_.available());
     }
     /// How many wait for one.
     std::size_t waiting() const noexcept
     {
-        return waiting_.load(std::memory_order_relaxed);
+        return places_.waiting();
     }
     /// How many calls have been refused.
     std::uint64_t rejected() const noexcept
@@ -82,8 +84,7 @@ private:
 
     const std::size_t queue_;
     const clock::duration max_wait_;
-    semaphore places_;
-    detail::atomic<std::size_t> waiting_{0};
+    detail::semaphore_core places_;
     detail::atomic<std::uint64_t> rejected_{0};
 };
 

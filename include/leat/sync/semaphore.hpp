@@ -68,18 +68,20 @@ private:
 
 namespace detail {
 
-/// Acquires permits.
+/// Acquires permits; none if it would have to wait behind as many others as `behind` says.
 class acquire_operation final : public semaphore_waiter {
 public:
     using value_type = semaphore_permit;
     static constexpr bool holds = true;
 
-    acquire_operation(semaphore_core& of, semaphore_core::number wanted) noexcept
-        : semaphore_waiter{of, wanted}
+    acquire_operation(semaphore_core& of, semaphore_core::number wanted,
+                      std::size_t behind = static_cast<std::size_t>(-1)) noexcept
+        : semaphore_waiter{of, wanted, behind}
     {
     }
     // Until it is awaited; then it stays where it is.
-    acquire_operation(const acquire_operation& other) noexcept : semaphore_waiter{*other.of_, other.wanted_}
+    acquire_operation(const acquire_operation& other) noexcept
+        : semaphore_waiter{*other.of_, other.wanted_, other.behind_}
     {
     }
     ~acquire_operation()
@@ -104,7 +106,8 @@ public:
     }
     semaphore_permit value() noexcept
     {
-        state_ = state::idle;
+        if (std::exchange(state_, state::idle) == state::too_many)
+            return {};
         return {*of_, wanted_};
     }
 };
