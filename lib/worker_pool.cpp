@@ -174,6 +174,15 @@ std::exception_ptr as_cancelled()
     return std::make_exception_ptr(cancelled_error{});
 }
 
+/// For a job that has been taken out of the queue. Without the lock; `wakes` is what that gave.
+void end_unbegun(pool_job& job, wake_list& wakes) noexcept
+{
+    job.refuse(as_cancelled());
+    static_cast<void>(job.complete(wakes));
+    wakes.flush(current_turn());
+    job.unref();
+}
+
 bool is_failure(const std::exception_ptr& thrown) noexcept
 {
     return thrown && code_of(thrown) != std::errc::operation_canceled;
@@ -247,6 +256,18 @@ void submit_waiter::unlink() noexcept
         return;
     core_->submitters[worker_pool_core::rank(job_->priority)].remove(*this);
     --core_->waiting_;
+}
+
+// It may have been the last thing that a drain waited for. Also if a worker has dropped it, who can not tell: he parks, and
+// then nobody is woken.
+void submit_waiter::unlinked() noexcept
+{
+    wake_list wakes;
+    {
+        std::lock_guard hold{core_->lock};
+        core_->wake_if_idle(wakes);
+    }
+    wakes.flush(current_turn());
 }
 
 // -- the core --------------------------------------------------------------------------------------------
@@ -413,13 +434,8 @@ void worker_pool_core::withdraw(pool_job& job) noexcept
             remove_queued(job, wakes);
     }
     job.end_context();
-    if (queued) {
-        job.refuse(as_cancelled());
-        static_cast<void>(job.complete(wakes));
-    }
-    wakes.flush(current_turn());
     if (queued)
-        job.unref();
+        end_unbegun(job, wakes);
 }
 
 void worker_pool_core::orphaned(std::exception_ptr failure) noexcept
@@ -487,10 +503,7 @@ void worker_pool_core::refuse_queued() noexcept
                 return;
             remove_queued(*job, wakes);
         }
-        job->refuse(as_cancelled());
-        static_cast<void>(job->complete(wakes));
-        wakes.flush(current_turn());
-        job->unref();
+        end_unbegun(*job, wakes);
     }
 }
 

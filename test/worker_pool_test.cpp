@@ -194,6 +194,35 @@ TEST_CASE("worker_pool: without a queue a job goes to a worker who waits, or its
         {.workers = 1, .queue = 0});
 }
 
+TEST_CASE(
+    "worker_pool: who waits for the end of all jobs is woken too if the last thing was a cancelled submission")
+{
+    // Either the worker drops the submission or that leaves by itself.
+    for (std::uint64_t seed = 1; seed <= 16; ++seed)
+        in_world(
+            [](leat::sim::world& world, worker_pool& pool, task_group& group) -> leat::task<> {
+                co_await leat::sleep_for(1ms);  // until the worker waits
+                auto stop = leat::with_cancel(leat::background());
+                auto job = [&]() -> leat::task<> {
+                    co_await leat::sleep_for(1s);
+                    stop.second();
+                };
+                auto running = co_await pool.submit(job);
+                co_await group.spawn([&]() -> leat::task<> {
+                    const auto how =
+                        co_await leat::as_result(leat::with_context(stop.first, submit_nothing(pool)));
+                    CHECK(how.error() == leat::errc::cancelled);
+                });
+                co_await leat::sleep_for(1ms);
+                CHECK(pool.stats().waiting == 1);
+                const auto drained = co_await leat::as_result(leat::timeout(1h, pool.drain()));
+                CHECK(drained.has_value());
+                CHECK(world.now() < 2s);
+                running.detach();
+            },
+            {.workers = 1, .queue = 0}, seed);
+}
+
 TEST_CASE("worker_pool: a job that is queued can be cancelled and never runs; one that runs hears of it")
 {
     in_world(

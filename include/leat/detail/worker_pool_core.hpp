@@ -257,6 +257,7 @@ public:
     bool try_complete(wake_list& wakes) noexcept final;
     void link() noexcept final;
     void unlink() noexcept final;
+    void unlinked() noexcept final;
     const char* kind() const noexcept final
     {
         return "place in the queue of a worker pool";
