@@ -68,13 +68,18 @@ public:
     thread_root root;
 };
 
-thread_parker::thread_parker()
+void require_no_task()
 {
-    static_assert(sizeof(self) <= sizeof(space_));
     if (current_turn() != nullptr)
         throw usage_error{
             "leat: a blocking call on a worker thread, which would stop every task of the worker: "
             "in a task, co_await the operation instead"};
+}
+
+thread_parker::thread_parker()
+{
+    static_assert(sizeof(self) <= sizeof(space_));
+    require_no_task();
     self_ = new (space_) self;
     here_.sched = &self_->sched;
     self_->root.now = &here_;

@@ -383,6 +383,18 @@ TEST_CASE("broadcast: threads of no runtime send and receive by blocking")
     CHECK(got == up_to(100));
 }
 
+TEST_CASE("broadcast: a task that sends by blocking is refused before anybody has the value")
+{
+    leat::sim::world world{1};
+    world.run([]() -> leat::task<> {
+        const leat::broadcast<int> all;
+        const auto sub = all.subscribe();
+        CHECK_THROWS_AS(all.blocking_send(1), leat::usage_error);
+        CHECK(sub.stats().published == 0);
+        co_return;
+    });
+}
+
 TEST_CASE("broadcast: a capacity that does not fit into memory is refused")
 {
     leat::broadcast<int> news;

@@ -251,6 +251,38 @@ struct naive_reader {
     std::vector<std::pair<std::string, int>> queue;
 };
 
+TEST_CASE("broker: a topic that goes and comes back while a publisher asks the patterns is another")
+{
+    text_broker broker;
+    text_broker::subscription first = broker.subscribe("t");
+    text_broker::subscription second;
+    bool swaps = false;
+    const auto pattern = broker.subscribe_if([&](const std::string&) {
+        if (std::exchange(swaps, false)) {
+            first = {};
+            second = broker.subscribe("t");
+        }
+        return true;
+    });
+    swaps = true;
+    CHECK(broker.try_publish("t", "old") == 1);
+    CHECK(broker.try_publish("t", "new") == 2);
+    CHECK(drain(second) == std::vector<std::string>{"new"});
+    CHECK(drain(pattern) == std::vector<std::string>{"old", "new"});
+}
+
+TEST_CASE("broker: a task that publishes by blocking is refused before anybody has the message")
+{
+    leat::sim::world world{1};
+    world.run([]() -> leat::task<> {
+        const text_broker broker;
+        const auto sub = broker.subscribe("t");
+        CHECK_THROWS_AS(broker.blocking_publish("t", "x"), leat::usage_error);
+        CHECK(sub.stats().published == 0);
+        co_return;
+    });
+}
+
 TEST_CASE("broker: random use agrees with the naive twin")
 {
     for (const bool retain : {false, true}) {

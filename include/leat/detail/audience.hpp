@@ -133,15 +133,17 @@ private:
     std::vector<Inbox*> members_;
 };
 
-/// The roster of an audience, made if there is none.
+/// The roster of an audience, made if there is none; null if it was closed in that moment, which the lock is over too.
 template <class Inbox>
-counted_ref<roster<Inbox>> roster_of(audience<Inbox>& all, spinlock& lock)
+counted_ref<roster<Inbox>> roster_of(audience<Inbox>& all, spinlock& lock, const bool& closed)
 {
     roster<Inbox> made;
     std::uint64_t version = 0;
     for (std::size_t room = 0;;) {
         made.reserve(room);
         const spin_guard hold{lock};
+        if (closed)
+            return {};
         if (all.fresh)
             return all.fresh;
         if (all.size <= made.room()) {
@@ -330,6 +332,8 @@ task<std::size_t> publish_waiting(Offer offer)
 template <class Item, class Offer>
 std::size_t publish_blocking(Offer offer)
 {
+    // Before anybody has it.
+    require_no_task();
     publication<Item> message;
     offer(message, publication<Item>::patience::waits);
     publication_wait settled{message};
@@ -379,6 +383,8 @@ public:
 };
 
 /// What subscriptions of all kinds have in common.
+///
+/// Throws  usage_error: every member that does not say noexcept, if the subscription is empty.
 template <class Inbox, class Unpack>
 class subscription_handle {
 public:
@@ -431,12 +437,15 @@ public:
     /// Receives if that is possible without waiting.
     ///
     /// Result   the message, or an error of errc::channel_empty or errc::channel_closed.
+    /// Throws   what copying the message throws: it has been taken, and is lost.
     /// Threads  any, also those of no runtime.
     result<message_type> try_recv() const
     {
         return take_now(recv());
     }
-    /// recv() for a thread that is no worker: blocks the thread. Throws usage_error in a task.
+    /// recv() for a thread that is no worker: blocks the thread.
+    ///
+    /// Throws   usage_error in a task; what copying the message throws: it has been taken, and is lost.
     std::optional<message_type> blocking_recv() const
     {
         return wait_blocking(recv());

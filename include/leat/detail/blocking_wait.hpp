@@ -9,6 +9,9 @@
 
 namespace leat::detail {
 
+/// Throws usage_error on a worker, which must not block.
+void require_no_task();
+
 /// A root that stands for the calling thread. Being scheduled means that the thread goes on.
 class thread_parker {
 public:

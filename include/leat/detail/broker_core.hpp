@@ -6,7 +6,8 @@
 //     patterns have an interest in come and go without a trace, so that inventing names costs no memory.
 //   - A publisher needs the roster of its topic: who is subscribed by name, and those patterns that match. It copies
 //     both lists in one moment under the lock, which is the moment of publishing, then asks the patterns, then leaves
-//     the roster with the entry for the next publisher, marked with the versions of both lists.
+//     the roster with the entry for the next publisher, marked with the versions of both lists. An entry may have gone and
+//     come back meanwhile: its versions go on above all that those before it had, so that none comes twice.
 //   - What is retained changes in that moment too. So whoever subscribes gets the retained message and everything after
 //     it, once: it is put into the inbox under the lock, before anybody else knows the inbox.
 //   - Who subscribes by a pattern asks it about every topic that has something retained, without the lock; if such
@@ -233,8 +234,8 @@ public:
         return topics_.size();
     }
     /// Who is to get a message of this topic; nobody if null. With a message, which is then retained if that is wanted,
-    /// this is the moment of publishing.
-    roster_ref roster_of_topic(const Topic& topic, const note* published)
+    /// this is the moment of publishing; no answer if the broker was closed in it.
+    std::optional<roster_ref> roster_of_topic(const Topic& topic, const note* published)
     {
         new_entry spare;
         const bool keeps = retains_ && published != nullptr;
@@ -248,16 +249,17 @@ public:
             std::optional<note> before;
             const spin_guard hold{lock_};
             if (published != nullptr && closed_)
-                return {};
-            entry* const at = keeps ? find_or_insert(topic, hash, spare) : find(topic, hash);
-            if (keeps && at == nullptr)
-                continue;
+                return std::nullopt;
+            entry* at = find(topic, hash);
             const bool known = at != nullptr && at->all && at->version_by_name == at->by_name.version &&
                                at->version_by_pattern == by_pattern_.version;
             room = known ? 0 : by_pattern_.size + (at != nullptr ? at->by_name.size : 0);
             if (room > made.room())
                 continue;
             if (keeps) {
+                // Last: what may throw in the next round would leave an entry that nobody needs.
+                if (at == nullptr && (at = insert(spare)) == nullptr)
+                    continue;
                 before.swap(at->retained);
                 at->retained = *published;
                 if (!before) {
@@ -277,7 +279,7 @@ public:
         }
         made.keep_if([&](const box& each) { return each.wants(topic); });
         if (made.size() == 0)
-            return {};
+            return roster_ref{};
         auto shared = roster_ref::make(std::move(made));
         auto replaced = shared;
         const spin_guard hold{lock_};
@@ -330,6 +332,10 @@ private:
     {
         if (entry* const known = find(topic, hash))
             return known;
+        return insert(spare);
+    }
+    entry* insert(new_entry& spare)
+    {
         const std::size_t wanted = topics_.wanted();
         if (!spare.made || wanted > spare.places.count()) {
             spare.wanted = true;
@@ -337,6 +343,7 @@ private:
             return nullptr;
         }
         topics_.move_to(spare.places);
+        spare.made->by_name.version = last_version_;
         topics_.insert(*spare.made);
         return spare.made.release();
     }
@@ -366,6 +373,8 @@ private:
     {
         if (at.by_name.size == 0 && !at.retained) {
             topics_.remove(at);
+            if (last_version_ < at.by_name.version)
+                last_version_ = at.by_name.version;
             old.gone.reset(&at);
         }
     }
@@ -376,6 +385,7 @@ private:
     mutable spinlock lock_;
     bool closed_ = false;
     node_table<entry> topics_;
+    std::uint64_t last_version_ = 0;  ///< the highest of a topic that has gone
     audience<box> by_pattern_;
     linked_list<box, membership> everybody_;
     std::size_t retained_ = 0;  ///< topics that have something retained

@@ -99,8 +99,9 @@ public:
         }
         std::size_t operator()(publication<item>& message, typename publication<item>::patience with)
         {
-            require_open();
-            to_ = roster_of(core_->members_, core_->lock_);
+            to_ = roster_of(core_->members_, core_->lock_, core_->closed_);
+            if (!to_)
+                throw_error(make_error_code(errc::channel_closed));
             message.offer(*to_, [this](const box&) -> const item& { return item_; }, with);
             return to_->size();
         }

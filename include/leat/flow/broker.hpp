@@ -146,6 +146,8 @@ public:
     ///
     /// Retained messages of those topics are the first in the queue, in any order; for those that it has no room for the
     /// overflow policy holds, and if that is to block they are dropped.
+    ///
+    /// Throws  usage_error: a capacity that does not fit into memory; std::bad_alloc.
     [[nodiscard]] subscription subscribe(topic_pattern pattern, const subscribe_options& options = {}) const
         requires std::convertible_to<const Topic&, std::string_view>
     {
@@ -154,6 +156,10 @@ public:
     }
     /// The same for all topics that satisfy a predicate. It is called by publishers and subscribers, concurrently, without
     /// locks, and not for every message: it must always give the same answer for a topic, and not throw.
+    ///
+    /// Throws  usage_error: a capacity that does not fit into memory; std::bad_alloc; what moving the predicate throws.
+    /// Life    the broker may keep the predicate after the subscription has gone: for each topic that somebody has
+    ///         subscribed to by name, or that something is retained for, until the next message of that topic.
     template <std::predicate<const Topic&> F>
     [[nodiscard]] subscription subscribe_if(F predicate, const subscribe_options& options = {}) const
     {
@@ -162,7 +168,7 @@ public:
         open_->core->join_pattern(*made.box_pointer());
         return made;
     }
-    /// The same for every topic.
+    /// The same for every topic, and throws the same.
     [[nodiscard]] subscription subscribe_all(const subscribe_options& options = {}) const
     {
         return subscribe_if([](const Topic&) { return true; }, options);
@@ -197,6 +203,8 @@ public:
     }
 
     /// The last message of a topic, if the broker retains and there has been one.
+    ///
+    /// Throws  what hashing and comparing topics, and copying the message throws.
     std::optional<Message> retained(const Topic& topic) const
     {
         auto found = open_->core->retained(topic);
@@ -204,7 +212,7 @@ public:
             return std::nullopt;
         return std::optional<Message>{std::in_place, detail::peek<Message>(found->message)};
     }
-    /// Drops what is retained of a topic. Whether there was anything.
+    /// Drops what is retained of a topic. Whether there was anything. Throws what hashing and comparing topics throws.
     bool forget(const Topic& topic) const
     {
         return open_->core->forget(topic);
@@ -221,10 +229,12 @@ public:
         return open_->core->closed();
     }
     /// How many would get a message of this topic.
+    ///
+    /// Throws  std::bad_alloc; what hashing and comparing topics throws.
     std::size_t subscribers(const Topic& topic) const
     {
         const auto found = open_->core->roster_of_topic(topic, nullptr);
-        return found ? found->size() : 0;
+        return *found ? (*found)->size() : 0;
     }
     /// How many topics are subscribed to by name, or have something retained.
     std::size_t topics() const noexcept
@@ -249,11 +259,12 @@ private:
         std::size_t operator()(detail::publication<note>& message,
                                typename detail::publication<note>::patience with)
         {
-            to_ = core_->roster_of_topic(topic_, &note_);
-            if (!to_) {
-                require_open();
+            auto answer = core_->roster_of_topic(topic_, &note_);
+            if (!answer)
+                detail::throw_error(make_error_code(errc::channel_closed));
+            to_ = std::move(*answer);
+            if (!to_)
                 return 0;
-            }
             std::optional<note> with_topic;
             const auto choose = [&](const box& each) -> const note& {
                 if (!each.by_pattern())
