@@ -116,15 +116,16 @@ circuit_permit circuit_breaker::try_enter() noexcept
     }
     ++stats_.rejected;
     const bool probed = state_ == circuit_state::half_open;
-    return circuit_permit{nullptr, now, epoch_,
-                          probed ? clock::duration::zero() : open_for_ - (now - opened_)};
+    // Another may have opened it since this one looked at the clock.
+    const clock::duration since = std::max(now - opened_, clock::duration::zero());
+    return circuit_permit{nullptr, now, epoch_, probed ? clock::duration::zero() : open_for_ - since};
 }
 
 circuit_state circuit_breaker::state() const noexcept
 {
     const clock::time_point now = clock::now();
     std::lock_guard hold{lock_};
-    const_cast<circuit_breaker*>(this)->look_at(now);
+    look_at(now);
     return state_;
 }
 
@@ -149,7 +150,7 @@ void circuit_breaker::reset() noexcept
 
 // -- under the lock ----------------------------------------------------------------------------------
 
-void circuit_breaker::look_at(clock::time_point now) noexcept
+void circuit_breaker::look_at(clock::time_point now) const noexcept
 {
     if (state_ != circuit_state::open || now - opened_ < open_for_)
         return;
@@ -159,17 +160,19 @@ void circuit_breaker::look_at(clock::time_point now) noexcept
     succeeded_ = 0;
 }
 
+void circuit_breaker::stay_open_longer() noexcept
+{
+    const clock::duration most = std::max(options_.max_open, options_.open_for);
+    const double longer = static_cast<double>(open_for_.count()) * options_.open_factor;
+    open_for_ = longer < static_cast<double>(most.count())
+                    ? clock::duration{static_cast<std::int64_t>(longer)}
+                    : most;
+}
+
 void circuit_breaker::open(clock::time_point now) noexcept
 {
-    if (state_ == circuit_state::half_open) {
-        const clock::duration most = std::max(options_.max_open, options_.open_for);
-        const double longer = static_cast<double>(open_for_.count()) * options_.open_factor;
-        open_for_ = longer < static_cast<double>(most.count())
-                        ? clock::duration{static_cast<std::int64_t>(longer)}
-                        : most;
-    } else if (state_ == circuit_state::closed) {
+    if (state_ == circuit_state::closed)
         open_for_ = options_.open_for;
-    }
     state_ = circuit_state::open;
     ++epoch_;
     ++stats_.tripped;
@@ -204,10 +207,12 @@ void circuit_breaker::end(std::uint64_t epoch, clock::time_point began, verdict 
     }
     // Half open, for nobody is let in while it is open.
     --probing_;
-    if (failed)
+    if (failed) {
+        stay_open_longer();
         open(now);
-    else if (++succeeded_ >= options_.successes)
+    } else if (++succeeded_ >= options_.successes) {
         close();
+    }
 }
 
 // -- permits -------------------------------------------------------------------------------------------

@@ -321,6 +321,19 @@ TEST_CASE("circuit_breaker: by hand")
     CHECK(circuit.try_enter());
 }
 
+TEST_CASE("circuit_breaker: opened by hand while it is half open, it does not stay open for longer")
+{
+    leat::sim::world world{1};
+    world.run([&]() -> leat::task<> {
+        leat::circuit_breaker circuit{{.open_for = 1s, .open_factor = 2}};
+        circuit.trip();
+        co_await leat::sleep_for(1s);
+        CHECK(circuit.state() == leat::circuit_state::half_open);
+        circuit.trip();
+        CHECK(circuit.try_enter().retry_after() == 1s);
+    });
+}
+
 TEST_CASE("circuit_breaker: many at once on the pool; everything is counted once")
 {
     leat::runtime pool{{.workers = 4}};

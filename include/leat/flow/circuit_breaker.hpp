@@ -159,7 +159,7 @@ private:
 /// Cost     two short locks and looks at the clock for each call; nothing is allocated for one.
 class circuit_breaker {
 public:
-    /// Throws  std::bad_alloc.
+    /// Throws  std::bad_alloc, std::length_error: a window over more calls than fit into memory.
     explicit circuit_breaker(const circuit_breaker_options& options = {});
     circuit_breaker(const circuit_breaker&) = delete;
     circuit_breaker& operator=(const circuit_breaker&) = delete;
@@ -185,7 +185,7 @@ public:
     circuit_state state() const noexcept;
     circuit_breaker_stats stats() const noexcept;
 
-    /// Opens it, by hand.
+    /// Opens it, by hand: for open_for, or for as long as it was open last if it has not closed since.
     void trip() noexcept;
     /// Closes it and forgets what it has counted.
     void reset() noexcept;
@@ -227,18 +227,20 @@ private:
     void end(std::uint64_t epoch, clock::time_point began, verdict how) noexcept;
     void open(clock::time_point now) noexcept;
     void close() noexcept;
-    void look_at(clock::time_point now) noexcept;
+    void stay_open_longer() noexcept;
+    void look_at(clock::time_point now) const noexcept;
 
     class window;
 
     const circuit_breaker_options options_;
     mutable detail::spinlock lock_;
-    circuit_state state_ = circuit_state::closed;
-    std::uint64_t epoch_ = 0;  ///< goes up with every change of state
+    // mutable: what look_at() may change, which is the passing of time.
+    mutable circuit_state state_ = circuit_state::closed;
+    mutable std::uint64_t epoch_ = 0;  ///< goes up with every change of state
     clock::time_point opened_{};
     clock::duration open_for_;
-    std::uint32_t probing_ = 0;
-    std::uint32_t succeeded_ = 0;  ///< of the probes
+    mutable std::uint32_t probing_ = 0;
+    mutable std::uint32_t succeeded_ = 0;  ///< of the probes
     circuit_breaker_stats stats_;
     detail::owned<window> window_;
 };
