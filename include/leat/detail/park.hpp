@@ -468,8 +468,8 @@ private:
 
 /// One thing that may wake a parked task: a node in the frame of the operation that waits.
 ///
-/// The virtual functions are what select needs to treat any mix of operations alike. All but source() are
-/// and must_wait() are called with the lock of source() held.
+/// The virtual functions are what select needs to treat any mix of operations alike. All but source(), unlinked() and
+/// must_wait() are called with the lock of source() held.
 class waiter {
 public:
     waiter() noexcept = default;

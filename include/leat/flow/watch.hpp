@@ -172,6 +172,7 @@ private:
 /// One reader of a watch, who knows what it has seen.
 ///
 /// Threads  one at a time for the object; the watch itself, any.
+/// Life     of one that has been moved from, only destroying and assigning to it are allowed.
 template <class T>
 class watcher {
     using core = detail::watch_core<T>;
@@ -208,6 +209,8 @@ public:
     ///
     /// Result   the value, or nullopt if the watch has ended without one.
     /// Throws   as changed(); what the predicate throws.
+    /// Cancel   safe, but what the predicate has refused has been seen. Not a case for select: run it in a task and join
+    ///          that. If the current value satisfies the predicate, that is the result though the context has ended.
     /// Life     refers to the watcher until it has been awaited.
     template <std::predicate<const T&> F>
     [[nodiscard]] task<std::optional<T>> wait_for(F wanted)
@@ -223,7 +226,7 @@ public:
         }
     }
 
-    /// The current value, which then has been seen. Of a watch that has ended, the last.
+    /// The current value, which then has been seen. Of a watch that has ended, the last. Throws what copying it throws.
     T get()
     {
         return *core_->get(seen_);
@@ -302,6 +305,7 @@ public:
     /// bool, false leaves the value as it is.
     ///
     /// Result  whether the value was set.
+    /// Throws  std::bad_alloc; what copying and moving the value and `change` throw: the value is as it was.
     template <std::invocable<T&> F>
     bool update(F change) const
     {
@@ -322,7 +326,7 @@ public:
         }
     }
 
-    /// The current value, or the last one.
+    /// The current value, or the last one. Throws what copying it throws.
     T get() const
     {
         std::uint64_t version = 0;
