@@ -176,8 +176,9 @@ leat::task<bool> fulfil(const order& asked)
     report whole{asked.options};
     for (const report& part : parts)
         whole.add(part);
+    std::string page = asked.json ? whole.json() : whole.text();
     const auto out = co_await shared.lock();
-    co_await out->line(asked.json ? whole.json() : whole.text());
+    co_await out->line(std::move(page));
     co_await out->flush();
     co_return files.all_read();
 }
