@@ -485,7 +485,7 @@ public:
         return false;
     }
     /// Completes the operation at once if that is possible now; true if it did. Peers that this wakes go
-    /// to `wakes`.
+    /// to `wakes`; if it did not complete it must not wake any, as nobody flushes them then.
     virtual bool try_complete(wake_list& wakes) noexcept = 0;
     /// A look without the lock, even before prepare(): true only if try_complete() could not complete it at some
     /// moment during the call. Those who can tell hide this one.
