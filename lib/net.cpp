@@ -12,10 +12,12 @@
 #include <cstdlib>
 #include <fcntl.h>
 #include <memory>
+#include <new>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include <utility>
 #include <vector>
@@ -144,15 +146,19 @@ task<std::vector<endpoint>> lookup(executor on, std::string host, std::string se
     asking->async_resolve(host, service,
                           [asking, tell = leat::detail::closes_at_end<answer_type>{answer}](
                               std::error_code failed, const tcp::resolver::results_type& found) {
-                              std::vector<endpoint> all;
-                              for (const auto& each : found)
-                                  all.push_back(each.endpoint());
-                              if (!failed && all.empty())
-                                  failed = errc::no_address;
-                              if (failed)
-                                  static_cast<void>(tell->try_send(answer_type{failed}));
-                              else
-                                  static_cast<void>(tell->try_send(answer_type{std::move(all)}));
+                              try {
+                                  std::vector<endpoint> all;
+                                  for (const auto& each : found)
+                                      all.push_back(each.endpoint());
+                                  if (!failed && all.empty())
+                                      failed = errc::no_address;
+                                  if (failed)
+                                      static_cast<void>(tell->try_send(answer_type{failed}));
+                                  else
+                                      static_cast<void>(tell->try_send(answer_type{std::move(all)}));
+                              } catch (const std::bad_alloc&) {
+                                  // The channel is closed when the handler goes: the lookup is abandoned.
+                              }
                           });
     auto told = co_await answer.recv();
     if (!told)
@@ -204,12 +210,12 @@ void report_failure(const listen_options& options, const connection_failure& wha
 }
 
 void report_end(const listen_options& options, std::string_view peer, const std::exception_ptr& thrown,
-                const context& own) noexcept
+                bool told) noexcept
 {
     const std::error_code why = leat::detail::code_of(thrown);
     const bool told_to_end =
-        own.cancelled() && (why == std::errc::operation_canceled || why == asio::error::operation_aborted ||
-                            why == leat::errc::deadline_exceeded);
+        told && (why == std::errc::operation_canceled || why == asio::error::operation_aborted ||
+                 why == leat::errc::deadline_exceeded);
     if (!told_to_end && !is_disconnect(why))
         report_failure(options, connection_failure{peer, thrown, false});
 }
@@ -284,6 +290,23 @@ int listening_family(int descriptor) noexcept
     return address.ss_family;
 }
 
+/// Whether there is a socket that nobody answers at: what a server has left behind.
+bool left_behind(const std::string& path, const local_stream::endpoint& at) noexcept
+{
+    // First, as a file of any other kind refuses, too.
+    struct ::stat there{};
+    if (::lstat(path.c_str(), &there) != 0 || !S_ISSOCK(there.st_mode))
+        return false;
+    // A server whose backlog is full is not waited for: it is one.
+    const int probe = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (probe < 0)
+        return false;
+    const bool refused =
+        ::connect(probe, at.data(), static_cast<::socklen_t>(at.size())) != 0 && errno == ECONNREFUSED;
+    ::close(probe);
+    return refused;
+}
+
 template <class Acceptor, class Choose>
 std::vector<Acceptor> take_inherited(const executor& on, Choose choose)
 {
@@ -295,7 +318,13 @@ std::vector<Acceptor> take_inherited(const executor& on, Choose choose)
         if (!protocol || taken(i).exchange(true))
             continue;
         ::fcntl(descriptor, F_SETFD, FD_CLOEXEC);
-        all.emplace_back(on, *protocol, descriptor);
+        try {
+            all.emplace_back(on, *protocol, descriptor);
+        } catch (...) {
+            // It can be had by the next call.
+            taken(i).store(false);
+            throw;
+        }
     }
     return all;
 }
@@ -320,14 +349,8 @@ acceptor listen(executor on, const endpoint& at, int backlog)
 local_acceptor listen(executor on, const local_stream::endpoint& at, int backlog)
 {
     const std::string path = at.path();
-    if (!path.empty() && path.front() != '\0') {
-        // A socket that nobody answers at is what a server has left behind.
-        asio::basic_stream_socket<local_stream, executor> probe{on, local_stream{}};
-        std::error_code failed;
-        probe.connect(at, failed);
-        if (failed == asio::error::connection_refused)
-            ::unlink(path.c_str());
-    }
+    if (!path.empty() && path.front() != '\0' && detail::left_behind(path, at))
+        ::unlink(path.c_str());
     local_acceptor made{on, at.protocol()};
     made.bind(at);
     made.listen(backlog);

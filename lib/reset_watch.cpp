@@ -10,6 +10,7 @@
 #include <array>
 #include <exception>
 #include <mutex>
+#include <new>
 #include <optional>
 #include <sys/epoll.h>
 #include <system_error>
@@ -33,8 +34,12 @@ struct reset_watch::state : std::enable_shared_from_this<state> {
                           [self = shared_from_this()](std::error_code failed) {
                               if (failed)
                                   return;
-                              self->look();
-                              self->listen();
+                              try {
+                                  self->look();
+                                  self->listen();
+                              } catch (const std::bad_alloc&) {
+                                  // No memory for the next wait: from here on no reset is noticed.
+                              }
                           });
     }
     std::uint64_t add(int descriptor, const context& to_end)
@@ -81,9 +86,15 @@ private:
             if (const auto found = served.find(number); found != served.end())
                 of = found->second;
         }
-        if (of)
-            of->node().canceller()->cancel(leat::errc::cancelled,
-                                           std::make_exception_ptr(std::system_error{errc::peer_gone}));
+        if (!of)
+            return;
+        std::exception_ptr why;
+        try {
+            why = std::make_exception_ptr(std::system_error{errc::peer_gone});
+        } catch (const std::bad_alloc&) {
+            // Ended all the same, without a cause.
+        }
+        of->node().canceller()->cancel(leat::errc::cancelled, std::move(why));
     }
 
     std::mutex lock;
@@ -96,9 +107,15 @@ reset_watch::reset_watch(const asio::any_io_executor& on)
     const int descriptor = ::epoll_create1(EPOLL_CLOEXEC);
     if (descriptor < 0)
         return;
-    auto made = std::make_shared<state>(on, descriptor);
+    std::shared_ptr<state> made;
     std::error_code failed;
-    made->events.assign(descriptor, failed);
+    try {
+        made = std::make_shared<state>(on, descriptor);
+        made->events.assign(descriptor, failed);
+    } catch (...) {
+        ::close(descriptor);
+        throw;
+    }
     if (failed) {
         ::close(descriptor);
         return;

@@ -13,6 +13,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <new>
 #include <string>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -82,7 +83,8 @@ task<service_end> supervise(receiver<int> signals, receiver<void> over, service&
             co_return service_end::over;
         if (signal && !drains) {
             drains = true;
-            until = clock::now() + grace;
+            // No longer than a year, so that it does not overflow.
+            until = clock::now() + std::min<std::chrono::nanoseconds>(grace, std::chrono::hours{24 * 365});
             of.begin_to_drain(*signal);
         } else if (signal) {
             hard(std::make_exception_ptr(signal_error{*signal}));
@@ -119,16 +121,28 @@ struct signal_source::state : std::enable_shared_from_this<state> {
     void listen()
     {
         set.async_wait([self = shared_from_this()](std::error_code failed, int signal) {
-            if (failed)
+            // A signal may have been on its way when stop() cancelled the set: then nobody would cancel the next wait.
+            if (failed || self->stopped)
                 return;
-            static_cast<void>(self->heard.try_send(signal));
-            self->listen();
+            try {
+                static_cast<void>(self->heard.try_send(signal));
+                self->listen();
+            } catch (const std::bad_alloc&) {
+                // What has been heard counts. Without memory no more is: the grace still ends the service.
+            }
         });
+    }
+    void stop() noexcept
+    {
+        stopped = true;
+        std::error_code ignored;
+        set.cancel(ignored);
     }
 
     executor home;
     asio::basic_signal_set<executor> set;
     channel<int> heard{unbounded};
+    bool stopped = false;
 };
 
 signal_source::signal_source(const signal_list& signals)
@@ -142,10 +156,7 @@ signal_source::signal_source(const signal_list& signals)
 signal_source::~signal_source()
 {
     try {
-        asio::post(state_->home, [held = state_] {
-            std::error_code ignored;
-            held->set.cancel(ignored);
-        });
+        asio::post(state_->home, [held = state_] { held->stop(); });
     } catch (...) {
         // No memory: it listens until its runtime ends, which is soon.
     }

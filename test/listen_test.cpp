@@ -1,5 +1,6 @@
 // Servers over loopback, with everything that a network and a system do to them.
 #include <leat/asio/net.hpp>
+#include <leat/detail/frame_pool.hpp>
 #include <leat/leat.hpp>
 
 #include <doctest/doctest.h>
@@ -462,6 +463,42 @@ TEST_SUITE("listen_and_serve")
             },
             60);
         CHECK_MESSAGE(ended.status == 0, ended.words());
+    }
+
+    TEST_CASE("memory runs out at each point of a connection, and the server goes on")
+    {
+        leat::runtime_options one_worker;
+        one_worker.workers = 1;  // fail_next_frames() is for the thread
+        leat::runtime pool{one_worker};
+        auto body = []() -> leat::task<> {
+            net::acceptor acceptor = net::listen(leat::this_task::executor(), loopback());
+            const auto at = acceptor.local_endpoint();
+            net::listen_options options;
+            options.min_backoff = options.max_backoff = 1ms;
+            options.on_error = [](const net::connection_failure&) {};
+            auto serving = leat::spawn(leat::listen_and_serve(acceptor, echo_lines, options));
+            bool good = co_await echoes(at, "before");
+            CHECK(good);
+            bool fell = true;
+            for (std::size_t nth = 0; fell; ++nth) {
+                REQUIRE(nth < 500);
+                CAPTURE(nth);
+                leat::detail::fail_next_frames(1, nth);
+                try {
+                    static_cast<void>(co_await echoes(at, "x"));
+                } catch (const std::exception&) {
+                    // It is the client that has run out, or it was reset.
+                }
+                fell = leat::detail::fail_next_frames(0) == 0;
+                REQUIRE_FALSE(serving.done());
+            }
+            good = co_await echoes(at, "after");
+            CHECK(good);
+            serving.cancel();
+            const auto ended = co_await leat::as_result(serving);
+            CHECK(ended.error() == leat::errc::cancelled);
+        };
+        pool.block_on(body());
     }
 
     TEST_CASE("an acceptor that is of no use is an error")

@@ -3,6 +3,8 @@
 #include <leat/leat.hpp>
 
 #include <asio/local/connect_pair.hpp>
+#include <asio/posix/stream_descriptor.hpp>
+#include <asio/serial_port.hpp>
 #include <doctest/doctest.h>
 
 #include "support/net.hpp"
@@ -12,7 +14,9 @@
 #include <chrono>
 #include <csignal>
 #include <filesystem>
+#include <fstream>
 #include <string>
+#include <type_traits>
 #include <unistd.h>
 #include <vector>
 
@@ -186,5 +190,57 @@ TEST_SUITE("net loopback")
         };
         pool.block_on(body());
         std::filesystem::remove(path);
+    }
+
+    TEST_CASE("listening at the path of a file does not remove the file")
+    {
+        leat::runtime pool{two_workers()};
+        const std::string path =
+            (std::filesystem::temp_directory_path() / ("leat-net-file-" + std::to_string(::getpid())))
+                .string();
+        const std::string link = path + "-link";
+        std::ofstream{path} << "precious";
+        std::filesystem::create_symlink(path, link);
+        auto body = [&]() -> leat::task<> {
+            const auto here = leat::this_task::executor();
+            CHECK_THROWS_AS(net::listen(here, net::local_stream::endpoint{path}), std::system_error);
+            CHECK_THROWS_AS(net::listen(here, net::local_stream::endpoint{link}), std::system_error);
+            co_return;
+        };
+        pool.block_on(body());
+        CHECK(std::filesystem::file_size(path) == 8);
+        CHECK(std::filesystem::is_symlink(link));
+        std::filesystem::remove(link);
+        std::filesystem::remove(path);
+    }
+
+    TEST_CASE("streams over what can not be shut down: pipes, serial ports")
+    {
+        // That they can be made, read, written and closed at all.
+        static_assert(std::is_constructible_v<net::stream<asio::serial_port>, asio::serial_port>);
+        [[maybe_unused]] auto serial = [](net::stream<asio::serial_port>& of) -> leat::task<> {
+            co_await of.write("x");
+            co_await of.shutdown_write();
+            co_await of.close();
+            of.abort();
+        };
+        leat::runtime pool{two_workers()};
+        auto body = []() -> leat::task<> {
+            const auto here = leat::this_task::executor();
+            std::array<int, 2> pipe{};
+            REQUIRE(::pipe(pipe.data()) == 0);
+            net::stream<asio::posix::stream_descriptor> out{asio::posix::stream_descriptor{here, pipe[1]}};
+            net::stream<asio::posix::stream_descriptor> in{asio::posix::stream_descriptor{here, pipe[0]}};
+            co_await out.write("through a pipe\n");
+            auto line = co_await in.read_line();
+            CHECK(*line == "through a pipe");
+            co_await out.close();
+            CHECK_FALSE(out.next_layer().is_open());
+            line = co_await in.read_line();
+            CHECK_FALSE(line.has_value());
+            in.abort();
+            CHECK_FALSE(in.next_layer().is_open());
+        };
+        pool.block_on(body());
     }
 }

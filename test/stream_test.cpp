@@ -1,6 +1,7 @@
 // Streams, framing, limits and timeouts: in virtual time, over bytes that arrive by hand.
 #include <leat/asio/net/framing.hpp>
 #include <leat/asio/net/stream.hpp>
+#include <leat/detail/frame_pool.hpp>
 #include <leat/leat.hpp>
 
 #include <doctest/doctest.h>
@@ -10,7 +11,13 @@
 
 #include <array>
 #include <chrono>
+#include <cstdint>
+#include <cstdlib>
+#include <new>
+#include <optional>
 #include <string>
+#include <system_error>
+#include <utility>
 #include <vector>
 
 namespace {
@@ -32,7 +39,68 @@ net::stream_options with_limits(std::size_t max, std::chrono::nanoseconds read =
     return options;
 }
 
+/// Something between a stream and the system, which counts how often a write is begun.
+class layered : public test::fake_stream {
+public:
+    layered(test::fake_stream under, int& started) : fake_stream{std::move(under)}, started_{&started}
+    {
+    }
+    fake_stream& next_layer()
+    {
+        return *this;
+    }
+    template <class Buffers, class Token>
+    auto async_write_some(const Buffers& from, Token&& token)
+    {
+        ++*started_;
+        return fake_stream::async_write_some(from, std::forward<Token>(token));
+    }
+
+private:
+    int* started_;
+};
+
+// Beyond zero: so many more calls of operator new succeed, and the next fails.
+thread_local std::size_t new_left = 0;
+
+/// Lets one operator new of this thread fail.
+class new_fails_after {
+public:
+    explicit new_fails_after(std::size_t calls)
+    {
+        new_left = calls + 1;
+    }
+    new_fails_after(const new_fails_after&) = delete;
+    ~new_fails_after()
+    {
+        new_left = 0;
+    }
+    bool has_failed() const
+    {
+        return new_left == 0;
+    }
+};
+
 }  // namespace
+
+// NOLINTBEGIN(misc-new-delete-overloads)
+void* operator new(std::size_t size)
+{
+    if (new_left != 0 && --new_left == 0)
+        throw std::bad_alloc{};
+    if (void* const got = std::malloc(size))
+        return got;
+    throw std::bad_alloc{};
+}
+void operator delete(void* what) noexcept
+{
+    std::free(what);
+}
+void operator delete(void* what, std::size_t) noexcept
+{
+    std::free(what);
+}
+// NOLINTEND(misc-new-delete-overloads)
 
 TEST_SUITE("net stream")
 {
@@ -457,6 +525,219 @@ TEST_SUITE("net stream")
             CHECK(*line == "still there");
         };
         world.run(body());
+    }
+
+    TEST_CASE("an answer counts although the peer closes right after it")
+    {
+        for (std::uint64_t seed = 1; seed <= 20; ++seed) {
+            leat::sim::world world{seed};
+            fake_connection wire;
+            auto body = [&]() -> leat::task<> {
+                fake peer{wire.near()};
+                auto heedless = [&]() -> leat::task<int> {
+                    wire.close();
+                    static_cast<void>(co_await leat::as_result(leat::sleep_for(1ms)));
+                    co_return 42;
+                };
+                const int answer = co_await peer.while_connected(heedless());
+                CHECK(answer == 42);
+
+                fake_connection other;
+                fake second{other.near()};
+                auto nothing = [&]() -> leat::task<> {
+                    other.close();
+                    static_cast<void>(co_await leat::as_result(leat::sleep_for(1ms)));
+                };
+                const auto none = co_await failure_of(second.while_connected(nothing()));
+                CHECK_FALSE(none);
+
+                // Its own failure is told if it came first.
+                fake_connection last;
+                fake third{last.near()};
+                auto failing = [&]() -> leat::task<> {
+                    last.close();
+                    throw std::system_error{std::make_error_code(std::errc::invalid_argument)};
+                    co_return;
+                };
+                const auto why = co_await failure_of(third.while_connected(failing()));
+                CHECK((why == std::errc::invalid_argument || why == net::errc::peer_gone));
+            };
+            world.run(body());
+            CHECK(world.live_tasks() == 0);
+        }
+    }
+
+    TEST_CASE("a write through a layer is not cancelled while the other direction is busy")
+    {
+        leat::sim::world world;
+        fake_connection wire;
+        wire.from_near->room = 4;
+        int started = 0;
+        auto body = [&]() -> leat::task<> {
+            net::stream<layered> peer{layered{wire.near(), started}, with_limits(1024, {}, {}, 100ms)};
+            auto reading = leat::spawn(failure_of(peer.read_line()));
+            auto writing = leat::spawn(failure_of(peer.write("12345678")));
+            for (int i = 0; i < 5; ++i) {
+                co_await leat::sleep_for(60ms);
+                wire.arrive("x");
+            }
+            CHECK_FALSE(writing.done());
+            CHECK(wire.take() == "1234");
+            auto why = co_await writing;
+            CHECK_FALSE(why);
+            CHECK(started == 2);
+            CHECK(wire.take() == "5678");
+            CHECK(world.now() == 300ms);
+
+            // When nothing moves at all, it ends, and so does the writing.
+            why = co_await failure_of(peer.write("abcdefgh"));
+            CHECK(why == leat::errc::deadline_exceeded);
+            CHECK(world.now() == 400ms);
+            why = co_await failure_of(peer.write("more"));
+            CHECK(why == net::errc::broken);
+            static_cast<void>(co_await reading);
+
+            // A shorter limit of its own, and an end from outside, are as without idleness.
+            fake_connection deaf;
+            deaf.from_near->room = 0;
+            net::stream<layered> other{layered{deaf.near(), started}, with_limits(1024, {}, 30ms, 100ms)};
+            why = co_await failure_of(other.write("x"));
+            CHECK(why == leat::errc::deadline_exceeded);
+            CHECK(world.now() == 430ms);
+            net::stream<layered> last{layered{deaf.near(), started}, with_limits(1024, {}, {}, 100ms)};
+            auto [ctx, cancel] = leat::with_cancel();
+            auto cancelled = leat::spawn(failure_of(leat::with_context(ctx, last.write("x"))));
+            co_await leat::sleep_for(10ms);
+            cancel();
+            why = co_await cancelled;
+            CHECK(why == leat::errc::cancelled);
+            CHECK(world.now() == 440ms);
+        };
+        world.run(body());
+        CHECK(world.live_tasks() == 0);
+    }
+
+    TEST_CASE("an idle limit beyond the end of time is none")
+    {
+        leat::sim::world world;
+        fake_connection wire;
+        auto body = [&]() -> leat::task<> {
+            fake peer{wire.near(), with_limits(1024, {}, {}, std::chrono::nanoseconds::max())};
+            auto late = leat::spawn([&]() -> leat::task<> {
+                co_await leat::sleep_for(24h);
+                wire.arrive("x\n");
+            });
+            auto line = co_await peer.read_line();
+            CHECK(*line == "x");
+            co_await late;
+        };
+        world.run(body());
+    }
+
+    TEST_CASE("memory runs out at each point of a write: what is half out breaks the stream")
+    {
+        bool fell = true;
+        bool broke = false;
+        for (std::size_t nth = 0; fell; ++nth) {
+            REQUIRE(nth < 200);
+            CAPTURE(nth);
+            leat::sim::world world;
+            fake_connection wire;
+            wire.from_near->chunk = 3;
+            auto body = [&]() -> leat::task<> {
+                fake peer{wire.near(), with_limits(1024, {}, 1h)};
+                leat::detail::fail_next_frames(1, nth);
+                bool thrown = false;
+                try {
+                    co_await peer.write("12345678");
+                } catch (const std::bad_alloc&) {
+                    thrown = true;
+                }
+                fell = leat::detail::fail_next_frames(0) == 0;
+                const std::string out = wire.take();
+                const auto after = co_await failure_of(peer.write("next"));
+                if (thrown && !out.empty()) {
+                    CHECK(out.size() < 8);
+                    CHECK(after == net::errc::broken);
+                    CHECK(wire.take().empty());
+                    broke = true;
+                } else {
+                    // When Asio's own memory runs out, nobody knows how far it has come.
+                    CHECK((!after || (thrown && after == net::errc::broken)));
+                    CHECK(out == (thrown ? "" : "12345678"));
+                }
+            };
+            world.run(body());
+        }
+        CHECK(broke);
+    }
+
+    TEST_CASE("memory runs out at each point of reading a frame: it is still there, or the stream is broken")
+    {
+        for (const std::size_t size : {std::size_t{100}, std::size_t{200 * 1024}}) {
+            const std::string payload(size, 'p');
+            bool fell = true;
+            for (std::size_t nth = 0; fell; ++nth) {
+                REQUIRE(nth < 500);
+                CAPTURE(nth);
+                leat::sim::world world;
+                fake_connection wire;
+                const auto length = static_cast<unsigned>(size);
+                for (const unsigned shift : {24U, 16U, 8U, 0U})
+                    wire.arrive(std::string(1, static_cast<char>(length >> shift & 0xffU)));
+                wire.arrive(payload);
+                wire.arrive("a line\n");
+                auto body = [&]() -> leat::task<> {
+                    // More is read ahead than the payload's first step takes.
+                    fake peer{wire.near(), with_limits(150 * 1024)};
+                    bool thrown = false;
+                    std::optional<std::string> got;
+                    {
+                        const new_fails_after soon{nth};
+                        try {
+                            got = co_await peer.read_frame();
+                        } catch (const std::bad_alloc&) {
+                            thrown = true;
+                        }
+                        fell = soon.has_failed();
+                    }
+                    if (thrown) {
+                        auto again = co_await leat::as_result(peer.read_frame());
+                        if (!again) {
+                            CHECK(again.error() == net::errc::broken);
+                            CHECK(peer.buffered() == 0);
+                            const auto why = co_await failure_of(peer.read_line());
+                            CHECK(why == net::errc::broken);
+                            co_return;
+                        }
+                        got = std::move(*again);
+                    }
+                    CHECK((got == payload));
+                    auto line = co_await peer.read_line();
+                    CHECK(*line == "a line");
+                };
+                world.run(body());
+            }
+        }
+    }
+
+    TEST_CASE("who stops receiving closes the receiver, and the pump ends without a failure")
+    {
+        leat::sim::world world;
+        fake_connection wire;
+        wire.arrive("one\ntwo\nthree\n");
+        auto body = [&]() -> leat::task<> {
+            fake peer{wire.near()};
+            co_await leat::with_group([&](leat::task_group& group) -> leat::task<> {
+                auto in = co_await net::lines(group, peer);
+                auto first = co_await in.recv();
+                CHECK(*first == "one");
+                co_await leat::sleep_for(1ms);
+                in.close();
+            });
+        };
+        world.run(body());
+        CHECK(world.live_tasks() == 0);
     }
 
     TEST_CASE("lines and frames as receivers")

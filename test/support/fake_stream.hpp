@@ -137,6 +137,7 @@ private:
     void change(F how)
     {
         std::vector<ended> over;
+        over.reserve(2);  // first, so that no byte is lost for want of memory
         {
             const std::lock_guard hold{lock_};
             how();

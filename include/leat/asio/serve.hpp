@@ -16,6 +16,7 @@
 #include <leat/channel.hpp>
 #include <leat/context.hpp>
 #include <leat/detail/callback.hpp>
+#include <leat/detail/reference.hpp>
 #include <leat/error.hpp>
 #include <leat/result.hpp>
 #include <leat/runtime.hpp>
@@ -72,13 +73,20 @@ struct serve_options {
 };
 
 /// The context that ends when the serve() around the task asks it to drain. Without one, it never ends.
+///
+/// Throws   usage_error outside of a task.
+/// Threads  any task of a runtime. The context itself may be used anywhere, also when the service has gone.
 context drain_context();
 
 /// Whether that has happened.
+///
+/// Throws, Threads  as drain_context().
 bool draining();
 
 /// Says that the service is ready, to systemd (READY=1), if that wants to know: once for each serve(), whoever
 /// says it first. listen_and_serve() does when it begins to accept. Without a serve(), nothing happens.
+///
+/// Throws, Threads  as drain_context(). That systemd can not be told is ignored.
 void service_ready();
 
 /// Sends a line such as "STATUS=..." to the service manager that has set NOTIFY_SOCKET. False if there is none, or if
@@ -250,14 +258,17 @@ task<T> serve_in_task(receiver<int> signals, W main, serve_options options)
 
 /// Runs a service, a task or a callable that gives one, on a runtime of its own, and blocks until it has ended. The
 /// first signal asks it to drain (see drain_context()), the second, or the end of the grace, cancels it. What does not
-/// end then is reported and destroyed; a further signal meanwhile does what it did before. Tells systemd, if it has set NOTIFY_SOCKET, that the service is ready
-/// (see service_ready()) and that it is stopping.
+/// end then is reported and destroyed. Tells systemd, if it has set NOTIFY_SOCKET, that the service is ready (see
+/// service_ready()) and that it is stopping.
 ///
 /// Result   what main returned.
 /// Throws   what main threw: cancelled_error, with a signal_error as its cause, if it was cancelled; errc::abandoned
 ///          if it had to be destroyed; usage_error in a task, and for options that make no sense; std::system_error.
 /// Threads  blocks the caller; not to be called in a task. The signals are had for as long as it runs, and then do
-///          what they did before.
+///          what they did before. A signal belongs to one serve() or with_signals() of the process at a time: of two
+///          that overlap, the first to end puts back what it has found, and the other hears the signal no more. From when
+///          main has ended or been cancelled until serve() returns, a signal does what the system does by default, even
+///          if it was ignored before.
 template <class W>
     requires detail::spawnable_task<W&&> || detail::spawnable_callable<W>
 auto serve(W&& main, serve_options options = {}, runtime_options how = {}) -> detail::main_value_t<W>
@@ -297,7 +308,7 @@ namespace detail {
 
 template <class T>
 struct unless_value {
-    using type = std::optional<T>;
+    using type = std::optional<storable_t<T>>;
 };
 template <>
 struct unless_value<void> {

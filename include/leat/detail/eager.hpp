@@ -10,7 +10,7 @@
 //         using kept_type = ...;                    trivial: says what has been taken
 //         bool try_now(task_root&, kept_type&) noexcept;    takes it, or says false and has done nothing
 //         static value_type take(kept_type) noexcept;       after it was true
-//         operation_type make();                            after it was false
+//         operation_type make();                            after it was false; may leave the request without its parts
 //         static constexpr bool in_any_context = true;      may be there: try_now() does not look at the context
 //     };
 //
@@ -92,7 +92,8 @@ private:
     };
 };
 
-/// What is awaited. Until then it may be copied; awaited as often as one likes, each time anew.
+/// What is awaited. Until then it may be copied; awaited as often as one likes, each time anew, unless make() gives away
+/// what the request holds (once_request: the function).
 template <class Request>
 class [[nodiscard]] eager_call : private Request {
 public:

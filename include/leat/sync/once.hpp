@@ -188,7 +188,8 @@ public:
     /// Cancel   safe: the others' attempt goes on. When nobody waits for it any more it is cancelled, and the next call
     ///          begins anew. As a case of a select it begins even if another case is ready.
     /// Life     a coroutine may go on after the caller has been cancelled, so `f` must refer to nothing that goes with
-    ///          the caller. An lvalue is copied when it is needed: await it in the same expression.
+    ///          the caller. An lvalue is copied when it is needed, another is moved: await it in the same expression, and
+    ///          once, as there is no function left for a second await that would have to begin.
     /// Cost     one load if it has been done.
     template <class F>
         requires std::invocable<std::decay_t<F>&>
@@ -198,6 +199,8 @@ public:
     }
 
     /// Whether it has been done.
+    ///
+    /// Threads  any thread. What was done is visible to whoever is told that it was.
     [[nodiscard]] bool done() const noexcept
     {
         return cell_.done() != nullptr;
@@ -289,6 +292,9 @@ public:
     }
 
     /// The value if it has been made, else null.
+    ///
+    /// Threads  any thread, as done().
+    /// Life     as the once_value.
     [[nodiscard]] T* try_get() noexcept
     {
         detail::attempt<T>* const done = cell_.done();
@@ -299,6 +305,7 @@ public:
         detail::attempt<T>* const done = cell_.done();
         return done != nullptr ? &done->result.peek() : nullptr;
     }
+    /// Whether it has been made.
     [[nodiscard]] bool done() const noexcept
     {
         return cell_.done() != nullptr;

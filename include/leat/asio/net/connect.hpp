@@ -98,7 +98,8 @@ std::vector<endpoint> interleave(const std::vector<endpoint>& addresses);
 /// Throws   connect_error if all have failed; errc::no_address if there are none; cancelled_error, timed_out_error:
 ///          the task's context ended first; all attempts have ended then.
 /// Cancel   safe: what a second success gave is destroyed.
-/// Life     refers to the attempt until it has been awaited; has an own copy of the addresses.
+/// Threads  any task; the attempts run on the task's executor, several at a time.
+/// Life     has copies of the addresses and of the attempt, which several attempts use at a time.
 template <class Address, class Attempt, class Name>
 [[nodiscard]] auto race_to_connect(std::vector<Address> addresses, Attempt attempt, Name name,
                                    connect_options options)
@@ -161,10 +162,13 @@ task<std::vector<endpoint>> lookup(executor on, std::string host, std::string se
 /// Throws   as lookup(); connect_error; cancelled_error, timed_out_error: the task's context ended first. Put
 ///          timeout() around it for a limit.
 /// Cancel   safe: sockets of attempts are closed.
+/// Threads  any task of a runtime; the sockets' handlers run on `on`.
+/// Life     nothing of the caller's is referred to; the execution context of `on` has to outlive the socket.
+/// Cost     a lookup, unless the host is a number; a task, a socket and a handshake for each attempt.
 task<socket> connect(executor on, std::string host, std::string service, connect_options options = {});
-/// The same on the task's own executor.
+/// The same on the task's own executor: the socket must not outlive its runtime.
 task<socket> connect(std::string host, std::string service, connect_options options = {});
-/// The same to addresses that are known already.
+/// The same to addresses that are known already, without a lookup; errc::no_address if there are none.
 task<socket> connect(executor on, std::vector<endpoint> addresses, connect_options options = {});
 
 }  // namespace leat::net

@@ -3,7 +3,9 @@
 
 #include <leat/asio/net/stream.hpp>
 #include <leat/channel.hpp>
+#include <leat/error.hpp>
 #include <leat/group.hpp>
+#include <leat/result.hpp>
 
 #include <cstddef>
 #include <optional>
@@ -21,7 +23,13 @@ task<> pump(sender<std::string> to, Read read)
         auto piece = co_await read();
         if (!piece)
             break;
-        co_await to.send(std::move(*piece));
+        auto sent = co_await as_result(to.send(std::move(*piece)));
+        if (!sent) {
+            // Nobody wants more.
+            if (sent.error() == leat::errc::channel_closed)
+                co_return;
+            sent.value();
+        }
     }
     to.close();
 }
@@ -34,7 +42,9 @@ task<> pump(sender<std::string> to, Read read)
 /// Throws  cancelled_error, timed_out_error: the task's context ended first; std::bad_alloc. What the reading throws
 ///         fails the group, and so cancels those in it who receive; the channel does not end then, as what came is
 ///         not all. So receive in the group.
-/// Cancel  with the group: a line that has been read and that nobody has received by then is lost.
+/// Cancel  with the group: a line that has been read and that nobody has received by then is lost. Who stops receiving
+///         before the end closes the receiver, or cancels the group, as the child would wait for ever to hand over the
+///         next; it ends quietly when it finds the channel closed.
 /// Life    refers to the stream until the group has ended.
 template <class Next>
 [[nodiscard]] task<receiver<std::string>> lines(task_group& in, stream<Next>& from, std::size_t capacity = 0)

@@ -23,12 +23,15 @@ struct stream_options {
 
 namespace detail {
 
+/// Spans are cut to this, so that no point in time overflows.
+inline constexpr std::chrono::nanoseconds farthest_limit = std::chrono::hours{24 * 365};
+
 /// What is left until a deadline; there may be none.
 class time_limit {
 public:
     explicit time_limit(std::chrono::nanoseconds span) noexcept
         : bounded_{span > std::chrono::nanoseconds::zero()},
-          until_{bounded_ ? clock::now() + std::min(span, farthest) : clock::time_point{}}
+          until_{bounded_ ? clock::now() + std::min(span, farthest_limit) : clock::time_point{}}
     {
     }
     bool bounded() const noexcept
@@ -41,8 +44,6 @@ public:
     }
 
 private:
-    static constexpr std::chrono::nanoseconds farthest = std::chrono::hours{24 * 365};
-
     bool bounded_;
     clock::time_point until_;
 };

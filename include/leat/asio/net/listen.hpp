@@ -78,7 +78,7 @@ void report_failure(const listen_options& options, const connection_failure& wha
 /// Reports what a handler has thrown, unless nobody is to blame: the server or the peer has gone. A mistake of the
 /// handler's is one even then.
 void report_end(const listen_options& options, std::string_view peer, const std::exception_ptr& thrown,
-                const context& own) noexcept;
+                bool told) noexcept;
 /// Whether the accept loop can go on, and how: errors that are the connection's own are skipped.
 enum class [[nodiscard]] after_accept_error { accept_next, back_off, give_up };
 after_accept_error judge_accept_error(const std::error_code& why) noexcept;
@@ -132,12 +132,16 @@ public:
 template <class Socket, class Handler>
 task<> serve_connection(connections<Handler>& of, Socket peer, std::string name)
 {
-    const cancellable_context own = with_cancel();
+    std::optional<cancellable_context> own;
     try {
-        const watched_for_reset watched{of.resets, peer.native_handle(), own.first};
-        co_await with_context(own.first, of.handler(std::move(peer)));
+        own.emplace(with_cancel());
+        std::optional<watched_for_reset> watched;
+        // Acceptors that are nobody's we know may have no descriptors.
+        if constexpr (requires { watched.emplace(of.resets, peer.native_handle(), own->first); })
+            watched.emplace(of.resets, peer.native_handle(), own->first);
+        co_await with_context(own->first, of.handler(std::move(peer)));
     } catch (...) {
-        report_end(of.options, name, std::current_exception(), own.first);
+        report_end(of.options, name, std::current_exception(), own && own->first.cancelled());
     }
     of.connection_ended();
 }
@@ -158,27 +162,30 @@ task<> accept_loop(Acceptor& from, connections<Handler>& into, task_group& group
     std::chrono::nanoseconds wait = options.min_backoff;
     bool reported = false;
     for (;;) {
-        co_await into.take_place();
-        auto got = co_await as_result(from.async_accept(use_task));
         std::exception_ptr why;
-        if (got) {
-            try {
+        bool has_place = false;
+        // Every step may run out of memory, the awaits themselves, too.
+        try {
+            co_await into.take_place();
+            has_place = true;
+            auto got = co_await as_result(from.async_accept(use_task));
+            if (got) {
                 // The place goes with it.
                 start_connection(into, group, std::move(*got));
                 wait = options.min_backoff;
                 reported = false;
                 continue;
-            } catch (const std::bad_alloc&) {
-                why = std::current_exception();
             }
-        } else {
             const after_accept_error next = judge_accept_error(got.error());
             if (next == after_accept_error::give_up)
                 got.value();
             if (next == after_accept_error::back_off)
                 why = std::make_exception_ptr(std::system_error{got.error()});
+        } catch (const std::bad_alloc&) {
+            why = std::current_exception();
         }
-        into.give_place_back();
+        if (has_place)
+            into.give_place_back();
         if (!why)
             continue;
         if (!std::exchange(reported, true))
@@ -193,8 +200,9 @@ template <class A, class Handler>
 task<> run_listener(A acceptor, Handler handler, listen_options options, std::optional<context> until)
 {
     std::optional<reset_watch> resets;
-    if (options.notice_reset)
-        resets.emplace(acceptor.get_executor());
+    if constexpr (requires { resets.emplace(acceptor.get_executor()); })
+        if (options.notice_reset)
+            resets.emplace(acceptor.get_executor());
     connections<Handler> all{handler, options, resets ? &*resets : nullptr};
     const context drain = until ? *until : drain_context();
     auto body = [&](task_group& group) -> task<> {
@@ -243,7 +251,8 @@ using leat::listen_and_serve;
 ///
 /// Throws  std::system_error.
 acceptor listen(executor on, const endpoint& at, int backlog = asio::socket_base::max_listen_connections);
-/// The same for a path. What is left there by a server that has gone is removed; the file is not, at the end.
+/// The same for a path. A socket that a server which has gone has left there is removed, nothing else is; the one that
+/// is made here stays at the end.
 local_acceptor listen(executor on, const local_stream::endpoint& at,
                       int backlog = asio::socket_base::max_listen_connections);
 

@@ -12,7 +12,9 @@
 //
 // Timeouts are those of leat's clock, so that they can be tested in virtual time. `moved_` is when the last byte
 // moved in either direction; a wait that reaches its idle limit looks there first, and goes on waiting if the other
-// direction was busy meanwhile. Nothing is lost by that, as a cancelled read has taken nothing.
+// direction was busy meanwhile. Nothing is lost by that, as a cancelled read has taken nothing, nor has a cancelled write
+// to the system. A layer in between (TLS) may have taken bytes, so its writes are not cancelled before it is certain
+// that they have to be (write_through_layer).
 #pragma once
 
 #include <leat/asio/net/error.hpp>
@@ -25,6 +27,7 @@
 #include <leat/error.hpp>
 #include <leat/group.hpp>
 #include <leat/result.hpp>
+#include <leat/spawn.hpp>
 #include <leat/task.hpp>
 #include <leat/this_task.hpp>
 #include <leat/time.hpp>
@@ -38,6 +41,7 @@
 #include <atomic>
 #include <chrono>
 #include <cstddef>
+#include <exception>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -53,11 +57,11 @@ namespace detail {
 
 }  // namespace detail
 
-/// A connection: a buffer in front of any stream of Asio's (socket, ssl::stream, pipe, serial port).
+/// A connection: a buffer in front of a socket of Asio's, a pipe, a serial port, or a tls_socket (which is what to use
+/// for TLS: Asio's own ssl::stream bears no read beside a write).
 ///
 /// Threads  one task reads at a time, any number write, on any workers: Asio's sockets bear one read beside one write,
-///          although that is not promised; an ssl::stream does not, and needs all its tasks on one strand. close() and
-///          abort() when nobody else is about to begin a read or write.
+///          although that is not promised. close() and abort() when nobody else is about to begin a read or write.
 /// Life     tasks that read or write refer to the stream: it has to stay until they have ended. It does not move.
 /// Cost     one buffer, which grows from 4 KiB to `max_buffer`, and one channel.
 template <class Next>
@@ -70,6 +74,7 @@ public:
     {
         if (options_.max_buffer == 0)
             options_.max_buffer = stream_options{}.max_buffer;
+        options_.idle_timeout = std::min(options_.idle_timeout, detail::farthest_limit);
         // Asio does it before the first operation, which may be two at a time here.
         if constexpr (requires(std::error_code& ignored) {
                           next_.lowest_layer().native_non_blocking(true, ignored);
@@ -93,7 +98,9 @@ public:
     {
         return next_.get_executor();
     }
-    /// What can be read without waiting. For who reads.
+    /// What can be read without waiting.
+    ///
+    /// Threads  for the task that reads.
     std::size_t buffered() const noexcept
     {
         return buffer_.size();
@@ -206,8 +213,9 @@ public:
             const bool whole = co_await fill(format.header + length, limit);
             if (!whole)
                 detail::throw_truncated("read_frame", buffered());
-            buffer_.drop(format.header);
-            co_return buffer_.cut(length);
+            std::string payload{buffer_.bytes().substr(format.header, length)};
+            buffer_.drop(format.header + length);
+            co_return payload;
         }
         co_return co_await read_large(format, length, limit);
     }
@@ -215,8 +223,10 @@ public:
     /// Writes all of it. Writes of several tasks do not mix; they are served in order.
     ///
     /// Throws  timed_out_error by write_timeout or idle_timeout; cancelled_error, timed_out_error: the task's context
-    ///         ended first; std::system_error; errc::broken if an earlier write was cut short.
-    /// Cancel  safe before the first byte is out; later the stream is broken for writing.
+    ///         ended first; std::system_error; errc::broken if an earlier write was cut short; std::bad_alloc, after
+    ///         which the stream may be broken, and is if the first byte was out.
+    /// Cancel  safe before the first byte is out; later the stream is broken for writing. Through TLS, or another layer,
+    ///         any write that is cut short while it has its turn breaks it.
     /// Life    refers to the bytes until it has been awaited.
     [[nodiscard]] task<> write(std::string_view what)
     {
@@ -233,7 +243,8 @@ public:
                                                              asio::const_buffer{tail.data(), tail.size()}});
     }
 
-    /// Writes a frame. As write(); errc::too_long if the format does not allow that length; nothing is written then.
+    /// Writes a frame. As write(); errc::too_long if the format does not allow that length, usage_error if it makes no
+    /// sense; nothing is written then.
     [[nodiscard]] task<> write_frame(std::string_view payload, frame_format format = {})
     {
         const detail::frame_header header{format, payload.size()};
@@ -242,42 +253,49 @@ public:
     }
 
     /// Runs a task or an operation while the peer is there: what it sends meanwhile goes to the buffer, and should it
-    /// close, the context of the work ends, and errc::peer_gone is thrown. The work may write, but not read. A peer
-    /// that has only closed its sending side counts as gone: not for protocols in which that ends a request. Once the
-    /// buffer is full nothing is noticed any more.
+    /// close, the context of the work ends. The work may write, but not read. A peer that has only closed its sending
+    /// side counts as gone: not for protocols in which that ends a request. Once the buffer is full nothing is noticed
+    /// any more.
     ///
-    /// Throws  what the work throws; errc::peer_gone; what the reading throws.
+    /// Result  that of the work, also if it completed although the peer had gone.
+    /// Throws  what the work throws; if it fails after the peer has gone, errc::peer_gone, or what the reading threw.
     /// Cancel  as the work.
     template <class A>
     [[nodiscard]] auto while_connected(A work) -> task<leat::detail::awaited_t<A>>
     {
         using value = leat::detail::awaited_t<A>;
+        watch_end end;
         auto body = [&](task_group& both) -> task<value> {
-            auto watching = co_await both.spawn(watch());
-            if constexpr (std::is_void_v<value>) {
-                co_await std::move(work);
-                watching.cancel();
-            } else {
-                value got = co_await std::move(work);
-                watching.cancel();
-                co_return got;
-            }
+            auto watching = co_await both.spawn(watch(both, end));
+            const watching_scope until_done{end, std::move(watching)};
+            co_return co_await std::move(work);
         };
-        co_return co_await with_group([&](task_group& both) { return body(both); });
+        try {
+            co_return co_await with_group([&](task_group& both) { return body(both); });
+        } catch (...) {
+            if (!end.why)
+                throw;
+        }
+        std::rethrow_exception(end.why);
     }
 
     /// Says that nothing more will be written, after the writes that wait now: the peer reads the end. It can still be
-    /// read (a half-close; with TLS, the other side may see it as the end of all).
+    /// read (a half-close; with TLS, the other side may see it as the end of all). With TLS it waits until the other side
+    /// has said the same, without a limit: put timeout() around it, or use close().
     ///
-    /// Throws  cancelled_error, timed_out_error: the task's context ended first. What the system says is ignored.
+    /// Throws  cancelled_error, timed_out_error: the task's context ended while it waited for its turn; std::bad_alloc.
+    ///         What the system says is ignored, and an end of the context while TLS says its goodbye.
     [[nodiscard]] task<> shutdown_write()
     {
         co_await writer_.send();
         const writing_scope alone{*this};
         if constexpr (requires { next_.async_shutdown(use_task); })
             static_cast<void>(co_await as_result(next_.async_shutdown(use_task)));
-        if constexpr (requires { next_.lowest_layer(); }) {
-            std::error_code ignored;
+        std::error_code ignored;
+        // Serial ports and pipes have a lowest layer, too, but no way to say it.
+        if constexpr (requires {
+                          next_.lowest_layer().shutdown(asio::socket_base::shutdown_send, ignored);
+                      }) {
             next_.lowest_layer().shutdown(asio::socket_base::shutdown_send, ignored);
         } else if constexpr (requires { next_.shutdown(); }) {
             next_.shutdown();
@@ -298,14 +316,21 @@ public:
             done.value();
     }
 
-    /// Closes at once: what has not been sent may be lost, and whoever reads or writes gets an error.
+    /// Closes at once: what has not been sent may be lost, and whoever reads or writes gets an error. What the system says
+    /// is ignored.
+    ///
+    /// Threads  when nobody else is about to begin a read or write.
     void abort() noexcept
     {
-        if constexpr (requires { next_.lowest_layer(); }) {
-            std::error_code ignored;
+        std::error_code ignored;
+        if constexpr (requires { next_.lowest_layer().close(ignored); }) {
             next_.lowest_layer().close(ignored);
         } else if constexpr (requires { next_.close(); }) {
-            next_.close();
+            try {
+                next_.close();
+            } catch (...) {
+                // As with those that can say it by a code.
+            }
         }
     }
 
@@ -363,31 +388,38 @@ private:
             moved_.store(clock::now(), std::memory_order_relaxed);
     }
 
-    /// Starts what `start()` gives until it ends by itself, by the limit or by idleness.
+    bool idles() const noexcept
+    {
+        return options_.idle_timeout > std::chrono::nanoseconds::zero();
+    }
+    /// What came before the wait does not count against it.
+    clock::duration idle_left(clock::time_point began) const noexcept
+    {
+        return std::max(began, moved_.load(std::memory_order_relaxed)) + options_.idle_timeout - clock::now();
+    }
+
+    /// Starts what `start()` gives until it ends by itself, by the limit or by idleness. What is cancelled has to have
+    /// done nothing.
     template <class Start>
     task<result<std::size_t>> limited(Start start, detail::time_limit limit)
     {
-        const bool idles = options_.idle_timeout > std::chrono::nanoseconds::zero();
         const auto began = clock::now();
         for (;;) {
-            if (!limit.bounded() && !idles)
+            if (!limit.bounded() && !idles())
                 co_return co_await as_result(start());
             auto left = limit.left();
             bool by_idleness = false;
-            if (idles) {
-                // What came before this wait does not count against it.
-                const auto since = std::max(began, moved_.load(std::memory_order_relaxed));
-                const auto idle_left = since + options_.idle_timeout - clock::now();
-                by_idleness = idle_left < left;
-                left = std::min(left, idle_left);
+            if (idles()) {
+                const auto idle = idle_left(began);
+                by_idleness = idle < left;
+                left = std::min(left, idle);
             }
             auto got = co_await as_result(timeout(left, start()));
             if (got || got.error() != leat::errc::deadline_exceeded || !by_idleness ||
                 this_task::context().cancelled())
                 co_return got;
             // Idle for long enough, unless the other direction has moved something.
-            const auto since = std::max(began, moved_.load(std::memory_order_relaxed));
-            if (clock::now() >= since + options_.idle_timeout)
+            if (idle_left(began) <= clock::duration::zero())
                 co_return got;
         }
     }
@@ -487,7 +519,11 @@ private:
         cut_scope(const cut_scope&) = delete;
         ~cut_scope()
         {
-            of_.cut_short_ = !whole;
+            if (whole)
+                return;
+            of_.cut_short_ = true;
+            // The middle of a payload, which nobody may take for lines.
+            of_.buffer_.drop(of_.buffered());
         }
         bool whole = false;
 
@@ -495,11 +531,45 @@ private:
         stream& of_;
     };
 
-    /// Reads ahead. Throws errc::peer_gone at the end of the stream.
-    task<> watch()
+    /// How a watch and the work beside it tell each other which of them has ended first.
+    struct watch_end {
+        std::atomic<bool> decided{false};
+        std::exception_ptr why;  ///< the watch was first; read when it has ended
+    };
+    class watching_scope {
+    public:
+        watching_scope(watch_end& end, join_handle<void> watch) noexcept : end_{end}, watch_{std::move(watch)}
+        {
+        }
+        watching_scope(const watching_scope&) = delete;
+        ~watching_scope()
+        {
+            end_.decided.store(true, std::memory_order_relaxed);
+            watch_.cancel();
+        }
+
+    private:
+        watch_end& end_;
+        join_handle<void> watch_;
+    };
+    task<> watch(task_group& both, watch_end& end)
+    {
+        try {
+            co_await read_ahead();
+        } catch (const usage_error&) {
+            throw;
+        } catch (...) {
+            // The group joins its children before anybody reads it.
+            if (!end.decided.exchange(true, std::memory_order_relaxed)) {
+                end.why = std::current_exception();
+                both.cancel(end.why);
+            }
+        }
+    }
+    /// Throws errc::peer_gone at the end of the stream.
+    task<> read_ahead()
     {
         const reading_scope alone{*this};
-        const detail::time_limit never{std::chrono::nanoseconds::zero()};
         while (buffered() < options_.max_buffer) {
             const asio::mutable_buffer room = buffer_.room(buffered() + 1, options_.max_buffer);
             auto got = co_await as_result(next_.async_read_some(room, use_task));
@@ -528,18 +598,68 @@ private:
             throw std::system_error{errc::broken};
         std::size_t left = asio::buffer_size(parts);
         auto start = [this, &parts] { return next_.async_write_some(parts, use_task); };
-        bool begun = false;
         while (left != 0) {
-            auto sent = co_await limited(start, limit);
+            auto sent = co_await limited_write(start, limit);
             if (!sent) {
-                broken_ = begun || (sent.error() != leat::errc::cancelled &&
-                                    sent.error() != leat::errc::deadline_exceeded);
+                broken_ =
+                    broken_ || layered ||
+                    (sent.error() != leat::errc::cancelled && sent.error() != leat::errc::deadline_exceeded);
                 sent.value();
             }
             touch();
-            begun = true;
             left -= *sent;
             advance(parts, *sent);
+            // Now, as the next turn may throw before it has begun: it needs memory.
+            broken_ = left != 0;
+        }
+    }
+
+    /// Whether there is something between the stream and the system that may have taken the bytes of a write that is
+    /// cancelled, as TLS does. What is derived from Asio's sockets, descriptors and ports has a lowest layer only.
+    static constexpr bool layered = requires(Next& of) { of.next_layer(); };
+
+    template <class Start>
+    task<result<std::size_t>> limited_write(Start start, detail::time_limit limit)
+    {
+        if constexpr (layered)
+            if (idles())
+                return result_of_write(start, limit);
+        return limited(start, limit);
+    }
+    template <class Start>
+    task<result<std::size_t>> result_of_write(Start start, detail::time_limit limit)
+    {
+        co_return co_await as_result(write_through_layer(start, limit));
+    }
+    /// Ends by the limit, or when nothing has moved for too long, and is not cancelled before that.
+    template <class Start>
+    task<std::size_t> write_through_layer(Start start, detail::time_limit limit)
+    {
+        std::optional<std::size_t> sent;
+        auto body = [&](task_group& both) -> task<> {
+            auto watching = co_await both.spawn(time_out(limit));
+            sent = co_await start();
+            watching.cancel();
+        };
+        try {
+            co_await with_group([&](task_group& both) { return body(both); });
+        } catch (...) {
+            // What is done counts.
+            if (!sent)
+                throw;
+        }
+        co_return *sent;
+    }
+    task<> time_out(detail::time_limit limit)
+    {
+        const auto began = clock::now();
+        for (;;) {
+            const auto left = std::min(limit.left(), idle_left(began));
+            if (left <= clock::duration::zero())
+                throw timed_out_error{};
+            auto slept = co_await as_result(sleep_for(left));
+            if (!slept)
+                co_return;
         }
     }
     task<> wait_for_turn(detail::time_limit limit)

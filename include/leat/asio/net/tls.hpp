@@ -129,7 +129,8 @@ private:
 /// Its handlers are called on its strand, so the tokens are use_task, and those without an executor of their own.
 ///
 /// Threads  one read and one write at a time, by any tasks. To be moved while nothing is under way.
-/// Life     refers to the tls_context until the handshake is over.
+/// Life     refers to the tls_context until the handshake is over. Has to stay, and where it is, until every operation has
+///          ended: one that has begun is queued on the strand with its address.
 /// Cost     two buffers of 17 KiB, and what OpenSSL keeps.
 template <class Socket = socket>
 class tls_socket {
