@@ -13,14 +13,14 @@
     __has_include(<bits/allocator.h>) && __has_include(<bits/stl_construct.h>)
 #include <bits/allocator.h>
 #include <bits/stl_construct.h>
-namespace std _GLIBCXX_VISIBILITY(default) {
-template <class T>
-struct default_delete;
-template <class T, class Deleter>
-class unique_ptr;
-template <class T>
-class shared_ptr;
-}  // namespace std _GLIBCXX_VISIBILITY(default)
+namespace std __attribute__((__visibility__("default"))) {
+    template <class T>
+    struct default_delete;
+    template <class T, class Deleter>
+    class unique_ptr;
+    template <class T>
+    class shared_ptr;
+}  // namespace std
 #else
 #include <memory>
 #endif

@@ -22,7 +22,7 @@ public:
     static void operator delete(void* memory, std::size_t size) noexcept
     {
         if constexpr (Alignment > 16)
-            ::operator delete(memory, size, std::align_val_t{Alignment});
+            ::operator delete(memory, std::align_val_t{Alignment});
         else
             free_frame(memory, size);
     }

@@ -8,10 +8,10 @@
 #include <version>
 
 #if defined(__GLIBCXX__) && defined(_GLIBCXX_INLINE_VERSION) && !_GLIBCXX_INLINE_VERSION
-namespace std _GLIBCXX_VISIBILITY(default) {
-class stop_source;
-class stop_token;
-}  // namespace std _GLIBCXX_VISIBILITY(default)
+namespace std __attribute__((__visibility__("default"))) {
+    class stop_source;
+    class stop_token;
+}  // namespace std
 #else
 #include <stop_token>
 #endif
