@@ -172,7 +172,7 @@ TEST_CASE("resp: garbage is refused or understood, but never anything else")
     const std::size_t rounds = test::scaled(20'000);
     for (std::size_t round = 0; round < rounds; ++round) {
         std::string bytes = encode({"SET", std::string(random() % 20, 'k'), std::string(random() % 50, 'v')});
-        for (unsigned changes = random() % 6; changes > 0; --changes) {
+        for (unsigned changes = static_cast<unsigned>(random() % 6); changes > 0; --changes) {
             const std::size_t at = random() % bytes.size();
             switch (random() % 3) {
             case 0: bytes[at] = alphabet[random() % alphabet.size()]; break;
