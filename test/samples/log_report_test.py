@@ -173,6 +173,7 @@ class LogReport(unittest.TestCase):
             process.stdin.flush()
             self.wait_for_signal_handler(process)
             process.send_signal(number)
+            process.wait(timeout=SHORT)  # communicate() would close its input, and whichever comes first would win
             out, error = process.communicate(timeout=SHORT)
             self.assertEqual((process.returncode, out, error), (130, b"", b"log_report: interrupted\n"))
 
