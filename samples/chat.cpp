@@ -150,6 +150,8 @@ leat::task<> session(net::socket accepted, rooms& all, std::size_t outbox_size)
     const std::string name = *answer;
     leat::channel<line> outbox{outbox_size};
     const leat::channel<void> dropped;
+    // Before anybody can speak to him: it is the first that he reads, and there is room for it.
+    co_await outbox.send(make_line("* welcome, " + name));
     if (!all.enter(name, outbox, dropped)) {
         co_await peer.write("* this name is taken\n");
         co_await peer.close();
@@ -158,7 +160,6 @@ leat::task<> session(net::socket accepted, rooms& all, std::size_t outbox_size)
     {
         const presence here{all, name};
         all.tell(name, make_line("* " + name + " has come"));
-        co_await outbox.send(make_line("* welcome, " + name));
         // The first to end ends the others, also a write that is stuck.
         const auto first = co_await leat::when_any(deliver(peer, outbox), listen_to(peer, all, name, outbox),
                                                    wait_for_drop(dropped));
