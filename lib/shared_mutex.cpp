@@ -22,13 +22,6 @@ shared_mutex_core::~shared_mutex_core()
         report_destroyed_in_use("shared_mutex", name_);
 }
 
-void shared_mutex_core::held_by_caller() noexcept
-{
-#if LEAT_REGISTRY
-    held_by(running_task_id());
-#endif
-}
-
 bool shared_mutex_core::nobody_waits() noexcept
 {
     if ((word_.load(std::memory_order_relaxed) & queued) == 0)

@@ -34,7 +34,7 @@
 // claim of the new holder order what the old one wrote.
 #pragma once
 
-#include <leat/detail/eager.hpp>
+#include <leat/detail/locking.hpp>
 #include <leat/detail/operation.hpp>
 #include <leat/detail/park.hpp>
 
@@ -43,13 +43,10 @@
 
 namespace leat::detail {
 
-/// The id of the task that runs on this thread, or 0.
-std::uint64_t running_task_id() noexcept;
-
 /// Says what is wrong with the end of a lock, and ends the program.
 [[noreturn]] void report_destroyed_in_use(const char* kind, const char* name) noexcept;
 
-class mutex_core {
+class mutex_core : public lock_holder {
 public:
     using word = std::uint32_t;
     static constexpr word locked = 1;
@@ -93,31 +90,6 @@ public:
         return name_;
     }
 
-#if LEAT_REGISTRY
-    void held_by(std::uint64_t task) noexcept
-    {
-        holder_.store(task, std::memory_order_relaxed);
-    }
-    std::uint64_t holder() const noexcept
-    {
-        return holder_.load(std::memory_order_relaxed);
-    }
-#else
-    void held_by(std::uint64_t) noexcept
-    {
-    }
-    std::uint64_t holder() const noexcept
-    {
-        return 0;
-    }
-#endif
-    void held_by_caller() noexcept
-    {
-#if LEAT_REGISTRY
-        held_by(running_task_id());
-#endif
-    }
-
     mutable spinlock lock;
 
 private:
@@ -130,9 +102,6 @@ private:
     atomic<word> word_{0};
     waiter_list queue_;
     const char* name_;
-#if LEAT_REGISTRY
-    atomic<std::uint64_t> holder_{0};
-#endif
 };
 
 /// One who wants it.
@@ -219,14 +188,18 @@ public:
     {
         give_back();
     }
+    static bool take_now(mutex_core& of, std::uint64_t by) noexcept
+    {
+        if (!of.try_lock())
+            return false;
+        of.held_by(by);
+        return true;
+    }
     bool try_quick() noexcept
     {
-        mutex_core& of = *of_;
-        const std::uint64_t by = root->id();
-        if (state_ != state::idle || !of.try_lock())
+        if (state_ != state::idle || !take_now(*of_, root->id()))
             return false;
         state_ = state::granted;
-        of.held_by(by);
         return true;
     }
     std::error_code error() const noexcept
@@ -237,43 +210,6 @@ public:
     {
         state_ = state::idle;
         return Guard{*owner_};
-    }
-
-private:
-    owner_type* owner_;
-};
-
-/// What lock() gives.
-template <class Guard>
-class lock_request {
-public:
-    using owner_type = typename Guard::owner_type;
-    using operation_type = lock_operation<Guard>;
-    using value_type = Guard;
-    using kept_type = owner_type*;
-
-    explicit lock_request(owner_type& owner) noexcept : owner_{&owner}
-    {
-    }
-    bool try_now(task_root& root, owner_type*& taken) noexcept
-    {
-        mutex_core& of = Guard::core_of(*owner_);
-        const std::uint64_t by = root.id();
-        turn& here = *root.now;
-        if (!may_take(root, here) || !of.try_lock())
-            return false;
-        --here.budget;
-        of.held_by(by);
-        taken = owner_;
-        return true;
-    }
-    static Guard take(owner_type* locked) noexcept
-    {
-        return Guard{*locked};
-    }
-    operation_type make() noexcept
-    {
-        return {Guard::core_of(*owner_), *owner_};
     }
 
 private:

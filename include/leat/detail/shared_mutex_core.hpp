@@ -16,7 +16,7 @@
 // Life: as for a semaphore, semaphore_core.hpp.
 #pragma once
 
-#include <leat/detail/eager.hpp>
+#include <leat/detail/locking.hpp>
 #include <leat/detail/operation.hpp>
 #include <leat/detail/park.hpp>
 
@@ -27,7 +27,7 @@ namespace leat::detail {
 
 class shared_waiter;
 
-class shared_mutex_core {
+class shared_mutex_core : public lock_holder {
 public:
     using word = std::uint64_t;
 
@@ -98,26 +98,6 @@ public:
         return name_;
     }
 
-#if LEAT_REGISTRY
-    void held_by(std::uint64_t task) noexcept
-    {
-        holder_.store(task, std::memory_order_relaxed);
-    }
-    std::uint64_t holder() const noexcept
-    {
-        return holder_.load(std::memory_order_relaxed);
-    }
-#else
-    void held_by(std::uint64_t) noexcept
-    {
-    }
-    std::uint64_t holder() const noexcept
-    {
-        return 0;
-    }
-#endif
-    void held_by_caller() noexcept;
-
     mutable spinlock lock;
 
 private:
@@ -136,9 +116,6 @@ private:
     waiter_list queue_;
     shared_waiter* upgrader_ = nullptr;
     const char* name_;
-#if LEAT_REGISTRY
-    atomic<std::uint64_t> holder_{0};
-#endif
 };
 
 /// One who wants it: alone, shared, or alone while sharing it already.
@@ -221,11 +198,20 @@ public:
     {
         give_back();
     }
+    static bool take_now(shared_mutex_core& of, std::uint64_t by) noexcept
+    {
+        if constexpr (Mode == mode::shared)
+            return of.try_lock_shared();
+        if (!of.try_lock())
+            return false;
+        of.held_by(by);
+        return true;
+    }
     bool try_quick() noexcept
     {
-        if (!(Mode == mode::alone ? of_->try_lock() : of_->try_lock_shared()))
+        if (!take_now(*of_, root->id()))
             return false;
-        grant();
+        state_ = state::granted;
         return true;
     }
     std::error_code error() const noexcept
@@ -236,46 +222,6 @@ public:
     {
         state_ = state::idle;
         return Guard{*owner_};
-    }
-
-private:
-    owner_type* owner_;
-};
-
-/// What lock() and lock_shared() give.
-template <class Guard, shared_waiter::mode Mode>
-class shared_lock_request {
-public:
-    using owner_type = typename Guard::owner_type;
-    using operation_type = shared_lock_operation<Guard, Mode>;
-    using value_type = Guard;
-    using kept_type = owner_type*;
-
-    explicit shared_lock_request(owner_type& owner) noexcept : owner_{&owner}
-    {
-    }
-    bool try_now(task_root& root, owner_type*& taken) noexcept
-    {
-        shared_mutex_core& of = Guard::core_of(*owner_);
-        const std::uint64_t by = root.id();
-        turn& here = *root.now;
-        if (!may_take(root, here))
-            return false;
-        if (!(Mode == shared_waiter::mode::shared ? of.try_lock_shared() : of.try_lock()))
-            return false;
-        --here.budget;
-        if (Mode != shared_waiter::mode::shared)
-            of.held_by(by);
-        taken = owner_;
-        return true;
-    }
-    static Guard take(owner_type* locked) noexcept
-    {
-        return Guard{*locked};
-    }
-    operation_type make() noexcept
-    {
-        return {Guard::core_of(*owner_), *owner_};
     }
 
 private:

@@ -59,7 +59,7 @@ public:
 class mutex {
 public:
     using guard = mutex_guard;
-    using lock_operation = detail::eager_call<detail::lock_request<mutex_guard>>;
+    using lock_operation = detail::eager_call<detail::lock_request<detail::lock_operation<mutex_guard>>>;
 
     constexpr mutex() noexcept : core_{nullptr}
     {
@@ -181,7 +181,7 @@ class guarded {
 public:
     using value_type = T;
     using guard = guarded_guard<T>;
-    using lock_operation = detail::eager_call<detail::lock_request<guarded_guard<T>>>;
+    using lock_operation = detail::eager_call<detail::lock_request<detail::lock_operation<guarded_guard<T>>>>;
 
     /// Makes the value of the arguments.
     template <class... Args>

@@ -40,8 +40,8 @@ private:
     friend base;
     template <class, detail::shared_waiter::mode>
     friend class detail::shared_lock_operation;
-    template <class, detail::shared_waiter::mode>
-    friend class detail::shared_lock_request;
+    template <class>
+    friend class detail::lock_request;
 
     explicit shared_mutex_shared_guard(shared_mutex& held) noexcept : base{held}
     {
@@ -70,8 +70,8 @@ private:
     friend base;
     template <class, detail::shared_waiter::mode>
     friend class detail::shared_lock_operation;
-    template <class, detail::shared_waiter::mode>
-    friend class detail::shared_lock_request;
+    template <class>
+    friend class detail::lock_request;
     template <class, class>
     friend class detail::upgrade_operation;
 
@@ -95,10 +95,10 @@ class shared_mutex {
 public:
     using guard = shared_mutex_guard;
     using shared_guard = shared_mutex_shared_guard;
-    using lock_operation =
-        detail::eager_call<detail::shared_lock_request<guard, detail::shared_waiter::mode::alone>>;
-    using lock_shared_operation =
-        detail::eager_call<detail::shared_lock_request<shared_guard, detail::shared_waiter::mode::shared>>;
+    using lock_operation = detail::eager_call<
+        detail::lock_request<detail::shared_lock_operation<guard, detail::shared_waiter::mode::alone>>>;
+    using lock_shared_operation = detail::eager_call<detail::lock_request<
+        detail::shared_lock_operation<shared_guard, detail::shared_waiter::mode::shared>>>;
 
     constexpr shared_mutex() noexcept : core_{nullptr}
     {

@@ -382,15 +382,14 @@ private:
 
     // ---- Waiting ---------------------------------------------------------------------------------
 
-    void touch() noexcept
-    {
-        if (options_.idle_timeout > std::chrono::nanoseconds::zero())
-            moved_.store(clock::now(), std::memory_order_relaxed);
-    }
-
     bool idles() const noexcept
     {
         return options_.idle_timeout > std::chrono::nanoseconds::zero();
+    }
+    void touch() noexcept
+    {
+        if (idles())
+            moved_.store(clock::now(), std::memory_order_relaxed);
     }
     /// What came before the wait does not count against it.
     clock::duration idle_left(clock::time_point began) const noexcept
