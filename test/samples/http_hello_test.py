@@ -148,6 +148,19 @@ class HttpTest(unittest.TestCase):
         self.assertEqual(curl("--http1.0", url + "/count/5"), b"1\n2\n3\n4\n5\n")
 
 
+    def test_wrk(self):
+        if not shutil.which("wrk"):
+            self.skipTest("there is no wrk")
+        url = f"http://127.0.0.1:{self.server.port}/"
+        answered = 0
+        while not answered:  # a second may be short
+            told = subprocess.run(["wrk", "-t", "1", "-c", "20", "-d", "1s", "--timeout", "60s", url],
+                                  stdout=subprocess.PIPE, timeout=LIMIT, check=True, text=True).stdout
+            self.assertNotIn("Non-2xx", told)
+            self.assertNotIn("errors", told)
+            answered = int(re.search(r"(?m)^ *(\d+) requests in ", told)[1])
+
+
 class EndTest(unittest.TestCase):
     def test_idle_clients_go(self):
         with Service("http_hello", 0, 10, 100) as server:
