@@ -602,6 +602,7 @@ class FileTest(unittest.TestCase):
         clients = 4
         sent = [0] * clients
         acknowledged = [0] * clients
+        halves = []
 
         def check(redis):
             for number in range(clients):
@@ -614,7 +615,7 @@ class FileTest(unittest.TestCase):
                     redis("RPUSH", f"l{number}", value)
                 sent[number] = acknowledged[number] = value
 
-        def write(server, number, batches, kill_at):
+        def write(server, number, batches, end_at, end):
             with contextlib.suppress(EOFError, ConnectionError), Client(server) as client:
                 while True:
                     batch = range(sent[number] + 1, sent[number] + 1 + batches.randrange(1, 20))
@@ -622,14 +623,20 @@ class FileTest(unittest.TestCase):
                     client.socket.sendall(b"".join(encode("SET", f"c{number}", i) + encode("RPUSH", f"l{number}", i)
                                                    for i in batch))
                     for i in batch:
-                        assert client.read() == "OK"
-                        assert isinstance(client.read(), int)
+                        for answer in (b"+OK", b":"):
+                            line = client.file.readline()
+                            if not line.endswith(b"\r\n"):
+                                halves.append(line) if line else None
+                                return
+                            assert line.startswith(answer), line
                         acknowledged[number] = i
-                        if sum(acknowledged) >= kill_at:
-                            server.process.kill()
+                        if sum(acknowledged) >= end_at:
+                            end()
 
         for number_of_round in range(ROUNDS + 1):
             policy = ("always", "everysec")[number_of_round % 2]
+            # Now and then it is asked nicely.
+            end_with = signal.SIGTERM if number_of_round % 10 == 7 else signal.SIGKILL
             with self.start("--appendfsync", policy) as server:
                 with Client(server) as redis:
                     check(redis)
@@ -640,15 +647,41 @@ class FileTest(unittest.TestCase):
                     if number_of_round % 5 == 4:
                         self.assertEqual(redis("FLUSHALL"), "OK")
                         sent, acknowledged = [0] * clients, [0] * clients
-                kill_at = sum(acknowledged) + chance.randrange(1, 120)
-                writers = [threading.Thread(target=write, args=(server, n, random.Random(chance.random()), kill_at))
+                end_at = sum(acknowledged) + chance.randrange(1, 120)
+                once = threading.Lock()
+                end = lambda: server.tell(end_with) if once.acquire(blocking=False) else None
+                writers = [threading.Thread(target=write, args=(server, n, random.Random(chance.random()), end_at, end))
                            for n in range(clients)]
                 for each in writers:
                     each.start()
                 for each in writers:
                     each.join()
-                self.assertGreaterEqual(sum(acknowledged), kill_at)
-                self.assertEqual(server.process.wait(LIMIT), -signal.SIGKILL)
+                self.assertGreaterEqual(sum(acknowledged), end_at)
+                if end_with == signal.SIGTERM:
+                    self.assertEqual(halves, [])
+                    self.assertEqual(server.end(), (0, "bye\n"))
+                else:
+                    self.assertEqual(server.process.wait(LIMIT), -signal.SIGKILL)
+                halves.clear()
+
+    def test_a_signal_while_it_starts(self):
+        """Whenever it comes, also while the file is read: it ends, and nothing has happened to the file."""
+        with open(self.file, "wb") as file:
+            file.write(encode("SET", "k", "v") * (2000 if SANITIZED else 20000))
+        with open(self.file, "rb") as file:
+            whole = file.read()
+        chance = random.Random(SEED)
+        program = os.path.join(DIRECTORY, "mini_redis")
+        for _ in range(5 if SANITIZED else 20):
+            with subprocess.Popen([program, "--port", "0", "--appendonly", "yes", "--dir", self.directory],
+                                  stderr=subprocess.PIPE) as process:
+                time.sleep(chance.uniform(0, 0.05))
+                process.send_signal(signal.SIGTERM)
+                _, errors = process.communicate(timeout=LIMIT)
+                # Before it has asked for them, signals do what they do to everybody.
+                self.assertIn(process.returncode, (0, -signal.SIGTERM), errors)
+            with open(self.file, "rb") as file:
+                self.assertEqual(file.read(), whole)
 
     def test_a_full_disk(self):
         """Nothing is acknowledged that is not in the file; when there is room again, all goes on."""
@@ -786,6 +819,14 @@ class ToolTest(ServerTest):
         self.assertEqual(self.run_tool("redis-cli", input=commands).splitlines()[:7],
                          ["v", "2", "a", "b", "l", "a", "ERR unknown command 'nonsense', with args beginning with: "])
         self.assertIn("tcp_port:", self.run_tool("redis-cli", "INFO"))
+
+    def test_nc(self):
+        if not shutil.which("nc"):
+            self.skipTest("there is no nc")
+        talk = "SET k 'a b'\r\nGET k\r\nINCR n\r\nQUIT\r\n"
+        told = subprocess.run(["nc", "127.0.0.1", str(self.server.port)], input=talk, stdout=subprocess.PIPE, text=True,
+                              timeout=LIMIT, check=True).stdout
+        self.assertEqual(told.splitlines(), ["+OK", "$3", "a b", ":1", "+OK"])
 
     def test_redis_benchmark(self):
         count = "500" if SANITIZED else "2000"

@@ -10,6 +10,7 @@
 #include <thread>
 #include <utility>
 
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -45,6 +46,7 @@ public:
     {
         if (process_ == 0) {
             prctl(PR_SET_PDEATHSIG, SIGKILL);
+            dup2(open("/dev/null", O_WRONLY | O_CLOEXEC), STDOUT_FILENO);  // this one's is for the figures
             const std::string number = std::to_string(port);
             execlp("redis-server", "redis-server", "--port", number.c_str(), "--bind", "127.0.0.1", "--save",
                    "", "--appendonly", "no", "--loglevel", "warning", "--dir", "/", nullptr);
