@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 import unittest
 
 from service import LIMIT, Service, read_all
@@ -87,15 +88,25 @@ class HttpTest(unittest.TestCase):
         self.assertEqual(self.raw(b"HEAD / HTTP/1.1\r\n\r\n" + get), hello[: -len(HELLO)] + hello)
 
     def test_a_request_that_is_cut_anywhere(self):
-        request = b"POST /echo HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n" + chunked(b"hello", b"x" * 20)
-        for cut in range(1, len(request)):
-            with self.server.connect() as client:
-                client.sendall(request[:cut])
-                if cut % 3 == 0:
-                    continue  # and gone
-                client.sendall(request[cut:])
-                client.shutdown(socket.SHUT_WR)
-                self.assertTrue(read_all(client).endswith(b"\r\n\r\nhello" + b"x" * 20))
+        head = b"POST /echo HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"
+        for body in ((b"hello", b"x" * 20), ()):
+            request = head + chunked(*body)
+            for cut in range(1, len(request)):
+                with self.server.connect() as client:
+                    client.sendall(request[:cut])
+                    if cut % 3 == 0:
+                        continue  # and gone
+                    client.sendall(request[cut:])
+                    client.shutdown(socket.SHUT_WR)
+                    self.assertTrue(read_all(client).endswith(b"\r\n\r\n" + b"".join(body)))
+        # As slowly as can be.
+        with self.server.connect() as client:
+            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            for byte in head + chunked():
+                client.sendall(bytes([byte]))
+                time.sleep(0.001)
+            client.shutdown(socket.SHUT_WR)
+            self.assertTrue(read_all(client).endswith(b"Content-Length: 0\r\n\r\n"))
 
     def test_a_client_that_wants_encouragement(self):
         with self.server.connect() as client:
