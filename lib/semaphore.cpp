@@ -1,6 +1,6 @@
 #include <leat/detail/semaphore_core.hpp>
 
-#include <leat/detail/mutex_core.hpp>
+#include <leat/detail/locking.hpp>
 #include <leat/error.hpp>
 #include <leat/inspect.hpp>
 
