@@ -5,6 +5,7 @@
 #include <leat/detail/pipeline_core.hpp>
 #include <leat/detail/range.hpp>
 #include <leat/flow/retry.hpp>
+#include <leat/this_task.hpp>
 #include <leat/time.hpp>
 
 #include <concepts>
@@ -113,6 +114,7 @@ public:
                 }
                 if (!failure)
                     break;
+                end_if_told();
                 count_failure();
                 clock::duration wait{};
                 if (!state.next(failure, wait))
@@ -198,8 +200,7 @@ private:
     }
     void failed(std::exception_ptr failure)
     {
-        if (told_to_end())
-            std::rethrow_exception(failure);
+        end_if_told();
         count_failure();
         if constexpr (std::is_same_v<Policy, collect_on_error>)
             run_->collect(std::move(failure));
@@ -214,8 +215,12 @@ private:
 /// Gives on what a function has answered.
 template <stage_kind K, class Types, class T, class Down>
 class stage_deliverer {
+    /// What has no size may be endless: others get a turn, and a cancelled task ends.
+    static constexpr bool yields =
+        K == stage_kind::flat_map && !requires(typename Types::kept& all) { std::size(all); };
+
 public:
-    static constexpr bool async = Down::async;
+    static constexpr bool async = Down::async || yields;
 
     explicit stage_deliverer(Down down) : down_(std::move(down))
     {
@@ -231,7 +236,7 @@ public:
         } else if constexpr (K == stage_kind::flat_map) {
             for (auto&& each : *got.made) {
                 caller.passed_on();
-                if (!down_.feed(std::move(each)))
+                if (!down_.feed(take_out<typename Types::kept>(each)))
                     return false;
             }
             return true;
@@ -252,15 +257,23 @@ public:
     task<bool> deliver_later(stage_answer<Types, T>& got, Caller& caller)
     {
         bool more = true;
-        if constexpr (!Down::async) {
+        if constexpr (!async) {
             more = deliver(got, caller);
         } else if (got.made) {
             if constexpr (K == stage_kind::flat_map) {
+                std::uint32_t until_yield = items_between_yields;
                 for (auto&& each : *got.made) {
                     caller.passed_on();
-                    more = co_await down_.feed(std::move(each));
+                    if constexpr (Down::async)
+                        more = co_await down_.feed(take_out<typename Types::kept>(each));
+                    else
+                        more = down_.feed(take_out<typename Types::kept>(each));
                     if (!more)
                         break;
+                    if (--until_yield == 0) {
+                        until_yield = items_between_yields;
+                        co_await this_task::yield();
+                    }
                 }
             } else if constexpr (K == stage_kind::filter) {
                 if (static_cast<bool>(*got.made)) {
@@ -277,6 +290,7 @@ public:
         }
         co_return more;
     }
+    static constexpr bool finishes_later = Down::async;
     Down& down() noexcept
     {
         return down_;
@@ -292,7 +306,7 @@ class function_feeder {
     using types = typename caller::types;
 
 public:
-    static constexpr bool async = caller::async || Down::async;
+    static constexpr bool async = caller::async || stage_deliverer<K, types, T, Down>::async;
     static constexpr bool concurrent = false;
 
     function_feeder(caller call, Down down) : caller_{call}, deliverer_{std::move(down)}
@@ -417,7 +431,7 @@ task<> run_ordered_end(pipeline_run& run, std::size_t level, receiver<channel<An
             break;
     }
     in.close();
-    if constexpr (Deliverer::async)
+    if constexpr (Deliverer::finishes_later)
         co_await deliverer.down().finish();
     else
         deliverer.down().finish();

@@ -266,12 +266,16 @@ public:
     template <class T>
     using output = T;
 
+    static constexpr std::size_t endless = static_cast<std::size_t>(-1);
+
     slice_stage(std::size_t first, std::size_t beyond) noexcept : first_{first}, beyond_{beyond}
     {
     }
     template <class T, class Down>
-    auto feeder(pipeline_run&, std::size_t, Down down)
+    auto feeder(pipeline_run& run, std::size_t, Down down)
     {
+        if (beyond_ == 0)
+            run.want_nothing();
         return make_state_feeder<T, T>(slice_state<T>{first_, beyond_}, std::move(down));
     }
     std::string describe() const;

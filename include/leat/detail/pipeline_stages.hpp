@@ -449,9 +449,6 @@ channel_feeder<T> begin_timed_segment(pipeline_run& run, const char* name, stage
 
 // ---- Sources -------------------------------------------------------------------------------------------
 
-/// Items between two looks at whether the task is to end, and turns of others.
-inline constexpr std::uint32_t items_between_yields = 128;
-
 template <class R>
 class range_source {
 public:
@@ -466,7 +463,7 @@ public:
         std::uint32_t until_yield = items_between_yields;
         for (auto&& each : items_) {
             bool more = false;
-            value_type item = take_out(each);
+            value_type item = take_out<R>(each);
             if constexpr (Head::async)
                 more = co_await head.feed(std::move(item));
             else
@@ -481,15 +478,6 @@ public:
     }
 
 private:
-    template <class E>
-    static value_type take_out(E& each)
-    {
-        if constexpr (owns_elements<R>)
-            return value_type(std::move(each));
-        else
-            return value_type(each);
-    }
-
     R items_;
 };
 
@@ -560,7 +548,8 @@ private:
 template <class Source, class Head>
 task<> run_source(pipeline_run& run, std::size_t level, Source& source, Head head)
 {
-    co_await source.run(head);
+    if (run.wanted())
+        co_await source.run(head);
     if constexpr (Head::async)
         co_await head.finish();
     else

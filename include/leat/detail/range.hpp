@@ -16,6 +16,25 @@ concept range = requires(R& r) {
 template <class R>
 using range_value = std::remove_cvref_t<decltype(*std::begin(std::declval<R&>()))>;
 
+/// Whether a range that is const has const elements: it owns them. A view's are somebody else's.
+template <class R>
+constexpr bool owns_elements = false;
+template <class R>
+    requires requires(const R& r) { std::begin(r); }
+constexpr bool owns_elements<R> =
+    std::is_const_v<std::remove_reference_t<decltype(*std::begin(std::declval<const R&>()))>> &&
+    std::is_same_v<decltype(*std::begin(std::declval<R&>())), range_value<R>&>;
+
+/// An element of a range that is not needed any more: moved, if the range owns it, else copied.
+template <class R, class E>
+range_value<R> take_out(E& element)
+{
+    if constexpr (owns_elements<R>)
+        return range_value<R>(std::move(element));
+    else
+        return range_value<R>(element);
+}
+
 /// The size of a range, if it is known; else zero.
 template <class R>
 constexpr auto size_hint(R& r)

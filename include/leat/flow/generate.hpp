@@ -28,15 +28,6 @@ struct without_optional<std::optional<T>> {
     using type = T;
 };
 
-/// Whether a range that is const has const elements: it owns them. A view's are somebody else's.
-template <class R>
-constexpr bool owns_elements = false;
-template <class R>
-    requires requires(const R& r) { std::begin(r); }
-constexpr bool owns_elements<R> =
-    std::is_const_v<std::remove_reference_t<decltype(*std::begin(std::declval<const R&>()))>> &&
-    std::is_same_v<decltype(*std::begin(std::declval<R&>())), range_value<R>&>;
-
 template <class R>
 class generate_range {
     using T = range_value<R>;

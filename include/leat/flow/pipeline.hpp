@@ -283,7 +283,7 @@ template <class Source, class... Stages, class Policy>
 template <class Source, class... Stages>
 [[nodiscard]] auto operator|(pipeline<Source, Stages...> line, detail::skip_stage what)
 {
-    return std::move(line).then(detail::slice_stage{what.count, static_cast<std::size_t>(-1)});
+    return std::move(line).then(detail::slice_stage{what.count, detail::slice_stage::endless});
 }
 
 /// A pipeline's source: the elements of a range, which is copied or moved into it; what a receiver gives, until it
