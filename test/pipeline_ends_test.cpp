@@ -100,9 +100,9 @@ TEST_CASE("pipeline: a source that fails when nobody wants more of it has not fa
             const int made = co_await wraps_errors(n++);
             co_return made;
         };
-        const std::vector<int> got = co_await (from(source) | leat::batch(1, 1s) | leat::take(1) |
-                                               leat::map([](const std::vector<int>& v) { return v[0]; }) |
-                                               collect);
+        const std::vector<int> got =
+            co_await (from(source) | leat::batch(1, 1s) | leat::take(1) |
+                      leat::map([](const std::vector<int>& v) { return v[0]; }) | collect);
         CHECK(got == numbers(1));
     });
     CHECK(world.live_tasks() == 0);
@@ -202,9 +202,10 @@ TEST_CASE("pipeline: flat_map over what has no end lets others run, and ends whe
         line.cancel();
         const auto ended = co_await leat::as_result(line);
         CHECK(ended.error() == leat::errc::cancelled);
-        const std::vector<int> some = co_await (
-            from(numbers(2)) | leat::flat_map([](int) { return endless{}; }, {.workers = 2, .ordered = true}) |
-            leat::take(300) | collect);
+        const std::vector<int> some =
+            co_await (from(numbers(2)) |
+                      leat::flat_map([](int) { return endless{}; }, {.workers = 2, .ordered = true}) |
+                      leat::take(300) | collect);
         CHECK(some == numbers(300));
     });
     CHECK(world.live_tasks() == 0);

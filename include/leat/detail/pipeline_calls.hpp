@@ -83,7 +83,7 @@ public:
     answer call(T&& item)
     {
         answer got;
-        const std::int64_t since = begin();
+        count_in(meter_);
         if constexpr (std::is_same_v<Policy, fail_on_error>) {
             call_now(item, got);
         } else {
@@ -94,13 +94,12 @@ public:
                 got.made.reset();
             }
         }
-        end(since);
         keep(item, got);
         return got;
     }
     task<> call_later(T& item, answer& got)
     {
-        const std::int64_t since = begin();
+        count_in(meter_);
         if constexpr (std::is_same_v<Policy, fail_on_error>) {
             co_await call_once(item, got);
         } else if constexpr (tries_again<Policy>) {
@@ -134,13 +133,11 @@ public:
                 got.made.reset();
             }
         }
-        end(since);
         keep(item, got);
     }
     void passed_on() noexcept
     {
-        if (meter_ != nullptr)
-            meter_->out.fetch_add(1, std::memory_order_relaxed);
+        count_out(meter_);
     }
     bool observed() const noexcept
     {
@@ -153,21 +150,9 @@ public:
     }
 
 private:
-    std::int64_t begin() noexcept
-    {
-        if (meter_ == nullptr)
-            return 0;
-        meter_->in.fetch_add(1, std::memory_order_relaxed);
-        return clock::now().time_since_epoch().count();
-    }
-    void end(std::int64_t since) noexcept
-    {
-        if (meter_ != nullptr)
-            meter_->busy.fetch_add(clock::now().time_since_epoch().count() - since,
-                                   std::memory_order_relaxed);
-    }
     void call_now(T& item, answer& got)
     {
+        const busy_time at_work{meter_};
         if constexpr (std::is_same_v<typename types::kept, std::monostate>) {
             static_cast<void>((*f_)(static_cast<typename types::argument>(item)));
             got.made.emplace();
@@ -181,9 +166,11 @@ private:
             call_now(item, got);
             co_return;
         } else if constexpr (std::is_same_v<typename types::kept, std::monostate>) {
+            const busy_time at_work{meter_};
             static_cast<void>(co_await (*f_)(static_cast<typename types::argument>(item)));
             got.made.emplace();
         } else {
+            const busy_time at_work{meter_};
             got.made.emplace(co_await (*f_)(static_cast<typename types::argument>(item)));
         }
     }

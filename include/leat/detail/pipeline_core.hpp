@@ -28,6 +28,7 @@
 #include <leat/detail/spinlock.hpp>
 #include <leat/group.hpp>
 #include <leat/task.hpp>
+#include <leat/time.hpp>
 
 #include <cstddef>
 #include <cstdint>
@@ -57,6 +58,40 @@ public:
 private:
     mutable spinlock lock_;
     channel_base* queue_ = nullptr;  ///< counted
+};
+
+// With a meter only if somebody watches.
+
+inline void count_in(stage_meter* of) noexcept
+{
+    if (of != nullptr)
+        of->in.fetch_add(1, std::memory_order_relaxed);
+}
+inline void count_out(stage_meter* of) noexcept
+{
+    if (of != nullptr)
+        of->out.fetch_add(1, std::memory_order_relaxed);
+}
+
+/// What a stage does as long as this lasts is work on an item.
+class busy_time {
+public:
+    explicit busy_time(stage_meter* of) noexcept : of_{of}
+    {
+        if (of_ != nullptr)
+            since_ = clock::now();
+    }
+    busy_time(const busy_time&) = delete;
+    busy_time& operator=(const busy_time&) = delete;
+    ~busy_time()
+    {
+        if (of_ != nullptr)
+            of_->busy.fetch_add((clock::now() - since_).count(), std::memory_order_relaxed);
+    }
+
+private:
+    stage_meter* of_;
+    clock::time_point since_{};
 };
 
 /// Shared by a pipeline, its copies and its observers.

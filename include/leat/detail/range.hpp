@@ -3,6 +3,7 @@
 #include <string_view>  // std::begin, std::end, std::size
 #include <type_traits>
 #include <utility>
+#include <vector>
 
 namespace leat::detail {
 
@@ -34,6 +35,19 @@ range_value<R> take_out(E& element)
     else
         return range_value<R>(element);
 }
+
+/// A copy of a range, or what is left of one that is moved, to be kept. What is in an array, as a vector.
+template <class R>
+auto keep_range(R&& items)
+{
+    using plain = std::remove_reference_t<R>;
+    if constexpr (std::is_array_v<plain>)
+        return std::vector<std::remove_cv_t<std::remove_extent_t<plain>>>(std::begin(items), std::end(items));
+    else
+        return std::decay_t<R>(std::forward<R>(items));
+}
+template <class R>
+using kept_range = decltype(keep_range(std::declval<R>()));
 
 /// The size of a range, if it is known; else zero.
 template <class R>
