@@ -205,10 +205,14 @@ class Crawl(unittest.TestCase):
         self.assertEqual(pages["/moved/here"][0], "200")
         self.assertEqual(pages["/loop"][0], "302")
         self.assertEqual(site.asked["/loop"], 1)
-        for path in ("/garbage", "/big"):
-            self.assertEqual(pages[path][0], "---")
-            self.assertIn("answer", pages[path][2])
-            self.assertIn(note, pages[path][2])
+        for path, why in (("/garbage", "answer"), ("/big", "the answer is too large"),
+                          ("/short", "the connection has ended before the answer"),
+                          ("/head", "the head of the answer is too large")):
+            with self.subTest(path=path):
+                self.assertEqual(pages[path][0], "---")
+                self.assertIn(why, pages[path][2])
+                self.assertIn(note, pages[path][2])
+        self.assertEqual(pages["/ok"][0], "200")
 
     def test_what_fails_is_tried_again(self):
         site = self.site({
