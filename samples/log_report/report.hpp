@@ -40,6 +40,10 @@ public:
     /// Throws std::runtime_error: so many windows that they would not fit into memory.
     void add(const report& other);
 
+    const sums& all() const noexcept
+    {
+        return all_;
+    }
     std::string text() const;
     std::string json() const;
 
