@@ -50,7 +50,9 @@ public:
 private:
     struct path_hash {
         using is_transparent = void;
-        std::size_t operator()(std::string_view path) const noexcept
+        // Not noexcept: of such a one libstdc++ keeps what it gives, and computes it once for each path, not whenever it
+        // goes past.
+        std::size_t operator()(std::string_view path) const
         {
             return std::hash<std::string_view>{}(path);
         }

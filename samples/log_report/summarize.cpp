@@ -126,13 +126,16 @@ private:
 
 leat::task<> parse(leat::receiver<std::string> blocks, report& into)
 {
-    while (const std::optional<std::string> block = co_await blocks.recv())
+    while (const std::optional<std::string> block = co_await blocks.recv()) {
         for (std::string_view text = *block; !text.empty();) {
             const std::size_t end = std::min(text.find('\n'), text.size());
             if (end != 0)
                 into.add_line(text.substr(0, end));
             text.remove_prefix(std::min(end + 1, text.size()));
         }
+        // A block takes long: whoever has something to read must not wait until there are none.
+        co_await leat::this_task::yield();
+    }
 }
 
 leat::task<> show(const progress& done, screen& to)
