@@ -1,7 +1,7 @@
 use crate::repetition::Repetition;
 use std::future::Future;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::sync::{Mutex, OnceCell, RwLock, Semaphore};
 
 /// Runs tasks work(0), work(1), ... and adds up what they return.
