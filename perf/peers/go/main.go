@@ -205,6 +205,7 @@ var rows = []row{
 	{"echo_c64", "msgs/s", echo(64, 400_000), false},
 	{"echo_c1000", "msgs/s", echo(1000, 400_000), false},
 	{"accept_rate", "connections/s", acceptRate, false},
+	{"http_hello", "requests/s", httpHello, false},
 }
 
 func usage() {

@@ -93,6 +93,7 @@ fn rows() -> Vec<Row> {
         row!("echo_c64", "msgs/s", net::echo, 64, 400_000),
         row!("echo_c1000", "msgs/s", net::echo, 1000, 400_000),
         row!("accept_rate", "connections/s", net::accept_rate),
+        row!("http_hello", "requests/s", net::http_hello),
     ]
 }
 
