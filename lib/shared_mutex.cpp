@@ -302,7 +302,8 @@ bool shared_mutex_core::serve_some(wake_list& wakes) noexcept
         if (!first->win(wakes))
             continue;
         first->grant();
-        first->waited_ = true;
+        // Its root is ours to look at until it is scheduled.
+        first->in_turn_ = first->root->on_turn != nullptr;
         word_.fetch_add(alone ? written : one_reader, std::memory_order_relaxed);
     }
     return true;

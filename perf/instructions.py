@@ -17,7 +17,16 @@ import sys
 import tempfile
 from pathlib import Path
 
-ROWS = ["call_overhead", "spawn_join", "yield", "chan_pingpong", "chan_spsc.cap128", "timer_churn.timer"]
+ROWS = [
+    "call_overhead",
+    "spawn_join",
+    "yield",
+    "chan_pingpong",
+    "chan_spsc.cap128",
+    "timer_churn.timer",
+    "mutex_uncontended",
+    "rw_read",  # of eight tasks
+]
 LITTLE, MUCH = 10_000, 110_000
 TOLERANCE = 0.10
 WAITING = re.compile(r"thread_parker::")  # spins for a while before it sleeps, in the main thread above all

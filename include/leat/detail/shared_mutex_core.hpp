@@ -242,7 +242,7 @@ protected:
     /// up, it would meet them as holders, and park; and so would they, each in turn.
     void let_others_run() noexcept
     {
-        if (root->now != nullptr && root->now->budget > 1)
+        if (root->now->budget > 1)
             root->now->budget = 1;
     }
     void give_back() noexcept
@@ -254,7 +254,7 @@ protected:
     shared_mutex_core* of_;
     state state_ = state::idle;
     mode mode_;
-    bool waited_ = false;  ///< and has been let in, maybe with others
+    bool in_turn_ = false;  ///< let in from the queue, maybe with others, as all that its task awaits
 
 private:
     friend class shared_mutex_core;
@@ -312,7 +312,7 @@ public:
     Guard value() noexcept
     {
         state_ = state::idle;
-        if (waited_)
+        if (in_turn_)
             let_others_run();
         return Guard{*owner_};
     }
