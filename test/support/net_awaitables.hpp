@@ -4,15 +4,20 @@
 #include "awaitable_case.hpp"
 #include "fake_stream.hpp"
 
+#include <leat/asio/net/connect.hpp>
+#include <leat/asio/net/listen.hpp>
 #include <leat/asio/net/stream.hpp>
 #include <leat/asio/net/types.hpp>
 #include <leat/asio/serve.hpp>
 #include <leat/asio/use_task.hpp>
 #include <leat/channel.hpp>
+#include <leat/sync/event.hpp>
 #include <leat/this_task.hpp>
 
 #include <array>
+#include <atomic>
 #include <chrono>
+#include <csignal>
 #include <cstddef>
 #include <optional>
 #include <poll.h>
@@ -22,6 +27,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 #include <utility>
+#include <vector>
 
 namespace test::cases {
 
@@ -255,6 +261,153 @@ public:
 
 private:
     std::optional<net::local_acceptor> acceptor_;
+};
+
+/// What is made is room; a wait writes a byte.
+class socket_write final : public awaitable_case {
+public:
+    leat::task<> set_up() override
+    {
+        std::array<int, 2> ends{};
+        expect(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends.data()) == 0, "socketpair failed");
+        far_ = ends[1];
+        near_.emplace(leat::this_task::executor(), net::local_stream{}, ends[0]);
+        const int small = 1;  // the system makes it as much as there has to be
+        ::setsockopt(ends[0], SOL_SOCKET, SO_SNDBUF, &small, sizeof small);
+        const std::array<char, 512> some{};
+        for (const std::size_t size : {some.size(), std::size_t{1}})
+            for (::ssize_t sent = 0; sent >= 0;) {
+                sent = ::send(ends[0], some.data(), size, MSG_DONTWAIT | MSG_NOSIGNAL);
+                filled_ += sent > 0 ? sent : 0;
+            }
+        co_return;
+    }
+    ~socket_write() override
+    {
+        ::close(far_);
+    }
+    leat::task<> wait() override
+    {
+        const std::size_t sent = co_await near_->async_write_some(asio::buffer("x", 1));
+        expect(sent == 1, "no byte was written");
+        ++written_;
+    }
+    bool make() override
+    {
+        std::array<char, 4096> some{};
+        for (::ssize_t got = 1; got > 0; drained_ += got > 0 ? got : 0)
+            got = ::recv(far_, some.data(), some.size(), MSG_DONTWAIT);
+        return true;
+    }
+    bool intact() const override
+    {
+        int unread = 0;
+        ::ioctl(far_, FIONREAD, &unread);
+        return drained_ + unread == filled_ + written_;
+    }
+
+private:
+    std::optional<net::local_socket> near_;
+    int far_ = -1;
+    ::ssize_t filled_ = 0;
+    ::ssize_t drained_ = 0;
+    ::ssize_t written_ = 0;
+};
+
+/// Every wait connects anew.
+class socket_connect final : public awaitable_case {
+public:
+    leat::task<> set_up() override
+    {
+        acceptor_ = net::listen(leat::this_task::executor(), {asio::ip::address_v4::loopback(), 0});
+        acceptor_->non_blocking(true);
+        co_return;
+    }
+    leat::task<> wait() override
+    {
+        net::socket client{leat::this_task::executor(), net::tcp::v4()};
+        // No port is kept for those that are gone.
+        client.set_option(asio::socket_base::linger{true, 0});
+        co_await client.async_connect(acceptor_->local_endpoint());
+        // All of them, also those whose wait was cancelled when the system had connected them.
+        std::error_code none;
+        while (!none)
+            static_cast<void>(acceptor_->accept(none));
+    }
+
+private:
+    std::optional<net::acceptor> acceptor_;
+};
+
+/// Every wait asks anew, for what needs no server.
+class resolve final : public awaitable_case {
+public:
+    leat::task<> wait() override
+    {
+        net::resolver from{leat::this_task::executor()};
+        const auto found =
+            co_await from.async_resolve("127.0.0.1", "80", asio::ip::resolver_base::numeric_host);
+        expect(found.size() == 1, "not one address");
+    }
+};
+
+/// What is made is a signal, which no other case of the time has.
+class asio_signal final : public awaitable_case {
+public:
+    leat::task<> set_up() override
+    {
+        signals_.emplace(leat::this_task::executor(), number_);
+        co_return;
+    }
+    leat::task<> wait() override
+    {
+        const int got = co_await signals_->async_wait();
+        expect(got == number_, "another signal");
+    }
+    bool make() override
+    {
+        // On this thread, so that it has been handled when this returns.
+        return ::raise(number_) == 0;
+    }
+
+private:
+    static int next() noexcept
+    {
+        static std::atomic<int> count{0};
+        const int first = SIGRTMIN + 2;  // some tools use the first ones
+        return first + count.fetch_add(1) % (SIGRTMAX - first);
+    }
+
+    const int number_ = next();
+    std::optional<net::signal_set> signals_;
+};
+
+/// Two attempts, which succeed at the same time.
+class connect_race final : public awaitable_case {
+public:
+    leat::task<> wait() override
+    {
+        auto attempt = [this](int which) { return succeed(which); };
+        auto name = [](int which) { return std::to_string(which); };
+        const std::vector<int> addresses{7, 8};
+        net::connect_options at_once;
+        at_once.attempt_delay = {};
+        const int got = co_await net::race_to_connect(addresses, attempt, name, at_once);
+        expect(got == 7 || got == 8, "the race gave something else");
+    }
+    bool make() override
+    {
+        reachable.set();
+        return true;
+    }
+    leat::event reachable;
+
+private:
+    leat::task<int> succeed(int which)
+    {
+        co_await reachable.wait();
+        co_return which;
+    }
 };
 
 class asio_timer final : public awaitable_case {
