@@ -125,7 +125,10 @@ bool select_core::suspend(std::coroutine_handle<> frame) noexcept
         unlock_all(locks);
         wakes.flush(root_.now);
         state_ = state::complete;
-        return false;
+        if (--root_.now->budget > 0)
+            return false;
+        yield_turn(root_);
+        return true;
     }
     state_ = state::parked;
     root_.waits_for("select");

@@ -443,6 +443,47 @@ TEST_CASE("concurrent_map: load_or_compute computes once for all who ask, and ke
     CHECK(map.size() == 2);
 }
 
+TEST_CASE(
+    "concurrent_map: as a case load_or_compute does not begin if its context has ended, nor if another is ready")
+{
+    leat::sim::world world;
+    leat::concurrent_map<int, int> map;
+    map.store(0, 5);
+    int runs = 0;
+    auto plain = [&] { return ++runs; };
+    auto slow = [&]() -> leat::task<int> { co_return ++runs; };
+    const auto [ctx, cancel] = leat::with_cancel(world.context());
+    cancel();
+    bool refused = false;
+    world
+        .spawn(
+            [&]() -> leat::task<> {
+                const auto picked = co_await leat::as_result(leat::select(
+                    map.load_or_compute(1, plain), map.load_or_compute(2, slow), leat::after(1s)));
+                refused = picked.error() == leat::errc::cancelled;
+            },
+            {.context = ctx})
+        .detach();
+    world.settle();
+    CHECK(refused);
+    CHECK(runs == 0);
+    world.run([&]() -> leat::task<> {
+        for (int i = 0; i < 20; ++i) {
+            const auto picked = co_await leat::select(
+                map.load_or_compute(1, plain), map.load_or_compute(0, slow), map.load_or_compute(2, slow));
+            CHECK(picked.index == 1);
+            CHECK(std::get<1>(picked.value) == 5);
+        }
+        CHECK(runs == 0);
+        const auto first = co_await leat::select(map.load_or_compute(1, plain), leat::after(1h));
+        CHECK(first.index == 0);
+        const auto second = co_await leat::select(leat::after(1h), map.load_or_compute(2, slow));
+        CHECK(second.index == 1);
+    });
+    CHECK(runs == 2);
+    CHECK(map.size() == 3);
+}
+
 TEST_CASE("concurrent_map: what load_or_compute fails with is shared, and computed anew by the next")
 {
     leat::sim::world world;

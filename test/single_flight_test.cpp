@@ -200,6 +200,47 @@ TEST_CASE("single_flight: in a select that takes another case, the caller leaves
     CHECK(world.live_tasks() == 0);
 }
 
+TEST_CASE(
+    "single_flight: as a case it does not begin under a context that has ended, nor if another is ready")
+{
+    leat::sim::world world;
+    leat::single_flight<int, int> flights;
+    int runs = 0;
+    auto plain = [&] { return ++runs; };
+    auto slow = [&]() -> leat::task<int> { co_return ++runs; };
+    const auto [ctx, cancel] = leat::with_cancel(world.context());
+    cancel();
+    bool refused = false;
+    world
+        .spawn(
+            [&]() -> leat::task<> {
+                const auto picked = co_await leat::as_result(
+                    leat::select(flights.run(1, plain), flights.run(2, slow), leat::after(1s)));
+                refused = picked.error() == leat::errc::cancelled;
+            },
+            {.context = ctx})
+        .detach();
+    world.settle();
+    CHECK(refused);
+    CHECK(runs == 0);
+    world.run([&]() -> leat::task<> {
+        leat::channel<int> ready{1};
+        for (int i = 0; i < 20; ++i) {
+            co_await ready.send(i);
+            const auto picked =
+                co_await leat::select(flights.run(1, plain), ready.recv(), flights.run(2, slow));
+            CHECK(picked.index == 1);
+        }
+        CHECK(runs == 0);
+        const auto first = co_await leat::select(flights.run(1, plain), ready.recv());
+        CHECK(first.index == 0);
+        const auto second = co_await leat::select(ready.recv(), flights.run(1, slow));
+        CHECK(second.index == 1);
+    });
+    CHECK(runs == 2);
+    CHECK(flights.size() == 0);
+}
+
 TEST_CASE("single_flight: in every order of two callers, an end and a forget, each caller has an answer")
 {
     leat::sim::explore({.schedules = 4000}, [](leat::sim::world& world) {
