@@ -165,7 +165,7 @@ public:
         const read_pin pin;
         auto each = [&see](const node& entry) { return see(entry.key, entry.value); };
         for (const table& in : shards_)
-            if (!in.for_each(each))
+            if (!in.for_each(each, equal_))
                 return;
     }
     template <class See>
@@ -483,6 +483,8 @@ public:
     /// Every key that is there throughout is seen, none is seen twice, and each with a value that it has had meanwhile; what
     /// comes or goes meanwhile may be seen or not. `see` may use the map; while it runs, nothing that is taken out of any
     /// map is freed.
+    ///
+    /// Throws  what `see` throws; std::bad_alloc, if the hashes of different keys are equal.
     template <class See>
         requires std::is_invocable_r_v<bool, See&, const K&, const V&>
     void range(See see) const
