@@ -117,9 +117,8 @@ class ChatTest(unittest.TestCase):
 
     def test_a_slow_reader_is_dropped_and_the_others_notice_nothing(self):
         with Service("chat", 0, 8) as chat:
-            slow = chat.connect()
-            slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-            slow.sendall(b"slow\n")
+            slow = Lines(chat, "slow")  # who is in the room, and reads no more
+            slow.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             fast, speaker = Lines(chat, "fast"), Lines(chat, "speaker")
             while fast.read() != "* speaker has come":
                 pass
@@ -157,7 +156,7 @@ class ProxyTest(unittest.TestCase):
             self.assertEqual(proxy.end(), (0, ""))
 
     def test_idle_connections_are_closed_and_reported(self):
-        with Service("echo", 0) as echo, Service("proxy", 0, "127.0.0.1", echo.port, 10, 300) as proxy:
+        with Service("echo", 0) as echo, Service("proxy", 0, "127.0.0.1", echo.port, 10, 2000) as proxy:
             with proxy.connect() as client:
                 client.sendall(b"hello")
                 self.assertEqual(client.recv(5), b"hello")
