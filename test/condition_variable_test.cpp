@@ -145,6 +145,88 @@ TEST_CASE("condition_variable: a predicate is asked under the mutex, before the 
     });
 }
 
+TEST_CASE("condition_variable: whoever always finds its predicate true hears of its end, and lets others run")
+{
+    leat::sim::world world;
+    leat::mutex m;
+    leat::condition_variable cv;
+    const auto [ctx, cancel] = leat::with_cancel(world.context());
+    std::int64_t rounds = 0;
+    bool held_at_the_end = false;
+    world
+        .spawn(
+            [&]() -> task<> {
+                auto held = co_await m.lock();
+                try {
+                    while (rounds < 1'000'000) {
+                        ++rounds;
+                        co_await cv.wait(held, [] { return true; });
+                    }
+                } catch (const leat::cancelled_error&) {
+                    held_at_the_end = held.owns_lock();
+                }
+            },
+            {.context = ctx})
+        .detach();
+    world.spawn([&, &stop = cancel] { stop(); }).detach();
+    world.settle();
+    CHECK(held_at_the_end);
+    CHECK(rounds < 10'000);
+    CHECK_FALSE(m.locked());
+}
+
+TEST_CASE("condition_variable: who begins to wait after a notification does not take it")
+{
+    // On the pool, where whoever has been notified may be anywhere on its way when the thief comes.
+    leat::runtime pool{{.workers = 3}};
+    pool.block_on([&]() -> task<> {
+        for (int round = 0, most = test::rounds(2000); round < most; ++round) {
+            leat::mutex m;
+            leat::condition_variable cv;
+            bool waits = false;
+            bool served = false;
+            bool thief_served = false;
+            auto first = [&]() -> task<> {
+                auto held = co_await m.lock();
+                waits = true;
+                co_await cv.wait(held);
+                served = true;
+            };
+            auto thief = [&]() -> task<> {
+                auto held = co_await m.lock();
+                co_await cv.wait(held);
+                thief_served = true;
+            };
+            auto waiter = leat::spawn(first);
+            bool there = false;
+            while (!there) {
+                co_await leat::this_task::yield();
+                const auto held = co_await m.lock();
+                there = waits;
+            }
+            cv.notify_one();
+            auto late = leat::spawn(thief);
+            co_await waiter;
+            {
+                const auto held = co_await m.lock();
+                CHECK(served);
+                CHECK_FALSE(thief_served);
+            }
+            leat::join_handle<> end = leat::spawn([&]() -> task<> {
+                bool over = false;
+                while (!over) {
+                    cv.notify_one();
+                    co_await leat::this_task::yield();
+                    const auto held = co_await m.lock();
+                    over = thief_served;
+                }
+            });
+            co_await late;
+            co_await end;
+        }
+    });
+}
+
 TEST_CASE("condition_variable: a wait that is cancelled has the mutex again before it throws")
 {
     leat::sim::world world;
