@@ -1,4 +1,5 @@
 // Waiting until what a mutex guards has changed.
+#include "support/bare_wait.hpp"
 #include "support/in_child.hpp"
 #include "support/rounds.hpp"
 #include "support/scale.hpp"
@@ -9,6 +10,7 @@
 
 #include <atomic>
 #include <deque>
+#include <memory>
 #include <optional>
 #include <random>
 #include <string>
@@ -156,7 +158,7 @@ TEST_CASE("condition_variable: whoever always finds its predicate true hears of 
     world
         .spawn(
             [&]() -> task<> {
-                auto held = co_await m.lock();
+                auto held = m.try_lock();  // which does not look at the context
                 try {
                     while (rounds < 1'000'000) {
                         ++rounds;
@@ -494,6 +496,41 @@ TEST_CASE("condition_variable: a world that ends while tasks wait gives the mute
         }
     }
     CHECK(m.try_lock());
+}
+
+TEST_CASE("condition_variable: what is destroyed after it has been notified passes the notification on")
+{
+    for (const bool locked : {false, true}) {
+        CAPTURE(locked);
+        leat::mutex m;
+        leat::condition_variable cv;
+        test::idle_task tasks[2];
+        leat::mutex_guard guards[2];
+        const auto begin = [&](int who) {
+            guards[who] = m.try_lock();
+            auto wait = cv.wait(guards[who]);
+            using awaiter = decltype(wait.await_in(tasks[who].root));
+            std::unique_ptr<awaiter> waits{new awaiter(wait.await_in(tasks[who].root))};
+            CHECK_FALSE(waits->await_ready());
+            CHECK(waits->await_suspend(std::noop_coroutine()));
+            return waits;
+        };
+        auto first = begin(0);
+        auto second = begin(1);
+        CHECK_FALSE(tasks[0].won());
+        leat::mutex_guard held;
+        if (locked)
+            held = m.try_lock();
+        cv.notify_one();
+        CHECK(tasks[0].won() == !locked);
+        held.unlock();
+        CHECK(tasks[0].won());
+        CHECK_FALSE(tasks[1].won());
+        first.reset();
+        CHECK(tasks[1].won());
+        second.reset();
+        CHECK_FALSE(m.locked());
+    }
 }
 
 TEST_CASE("condition_variable: a million are notified, and wake one after the other")

@@ -1,4 +1,5 @@
 // Mutual exclusion between tasks, and values that can only be had under it.
+#include "support/bare_wait.hpp"
 #include "support/in_child.hpp"
 #include "support/linearizable.hpp"
 #include "support/rounds.hpp"
@@ -470,30 +471,44 @@ TEST_CASE("mutex: destroyed in use it says so and ends the program" * doctest::s
     CHECK(held.signal == SIGABRT);
 }
 
-TEST_CASE("mutex: a frame that is destroyed after it has been given the lock gives it back")
+TEST_CASE("mutex: what is destroyed after it has been given the lock, or its turn to try, gives it on")
 {
     leat::mutex m;
-    bool reached = false;
-    {
-        leat::sim::world world;
-        auto held = m.try_lock();
-        world
-            .spawn([&]() -> task<> {
-                const leat::context deaf = leat::without_cancel(leat::background());
-                leat::channel<int> never;
-                auto wait = [&]() -> task<> {
-                    const auto mine = co_await m.lock();
-                    reached = true;
-                    static_cast<void>(co_await never.recv());
-                };
-                co_await leat::with_context(deaf, wait());
-            })
-            .detach();
-        world.settle();
-        held.unlock();
+    leat::guarded<int> g{7};
+    for (const bool another : {false, true}) {
+        CAPTURE(another);
+        leat::mutex_guard held = m.try_lock();
+        leat::guarded_guard<int> held_value = g.try_lock();
+        std::optional<std::thread> next;
+        std::atomic<int> served{0};
+        // Somebody who comes after it gets it instead.
+        const auto unlock = [&] {
+            if (another && !next)
+                next.emplace([&] {
+                    const auto mine = m.blocking_lock();
+                    ++served;
+                    const auto its = g.blocking_lock();
+                    ++served;
+                });
+            held.unlock();
+        };
+        const auto unlock_value = [&] { held_value.unlock(); };
+        CHECK(test::given_to_await(m.lock().as_operation(), unlock));
+        if (!another)
+            CHECK(test::given_to_await(g.lock().as_operation(), unlock_value));
+        held_value.unlock();
+        if (another)
+            next->join();
+        CHECK(served == (another ? 2 : 0));
+        held = m.try_lock();
+        held_value = g.try_lock();
+        CHECK(held);
+        CHECK(held_value);
+        CHECK(test::given_to_case(m.lock().as_operation(), unlock));
+        CHECK(test::given_to_case(g.lock().as_operation(), unlock_value));
+        CHECK_FALSE(m.locked());
+        CHECK(g.try_lock());
     }
-    CHECK(m.try_lock());
-    static_cast<void>(reached);
 }
 
 TEST_CASE("mutex: a million waiters are woken one after the other, at constant depth and cost")

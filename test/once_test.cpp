@@ -63,23 +63,33 @@ TEST_CASE("once: a million callers share one attempt, and are woken without grow
 {
     const std::size_t count = test::scaled(1'000'000);
     leat::runtime pool{{.workers = 2}};
+    std::atomic<std::size_t> come{0};
     std::atomic<std::size_t> served{0};
+    std::atomic<int> attempts{0};
     pool.block_on([&]() -> leat::task<> {
         leat::once first;
         leat::event go;
         leat::wait_group group;
+        auto work = [&]() -> leat::task<> {
+            ++attempts;
+            co_await go.wait();
+        };
         for (std::size_t i = 0; i < count; ++i) {
             auto caller = [&]() -> leat::task<> {
-                co_await first.call([&go]() -> leat::task<> { co_await go.wait(); });
+                ++come;
+                co_await first.call(work);
                 served.fetch_add(1, std::memory_order_relaxed);
             };
             group.spawn(caller);
         }
-        co_await leat::this_task::yield();
+        while (come != count)
+            co_await leat::this_task::yield();
+        CHECK(served == 0);
         go.set();
         co_await group.wait();
     });
     CHECK(served.load() == count);
+    CHECK(attempts == 1);
 }
 
 TEST_CASE("once: what fails is thrown to all who share the attempt, and tried again")
