@@ -444,7 +444,7 @@ TEST_CASE(
         std::map<int, int> seen;
         map.for_each([&](int key, int) {
             ++seen[key];
-            for (unsigned i = random() % 6; i != 0; --i) {
+            for (auto i = random() % 6; i != 0; --i) {
                 const int other = static_cast<int>(random() % static_cast<unsigned>(keys));
                 if (random() % 2 == 0) {
                     map.erase(other);
