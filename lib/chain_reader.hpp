@@ -27,7 +27,8 @@ inspect::frame_info describe_place(location place);
 
 /// As reports have it: `task 7 "name"`.
 std::string title(const inspect::task_info& task);
-/// Completes what tasks, sorted by their ids, wait for, with the title of who holds it.
+/// Completes what tasks, sorted by their ids, wait for, with the title of who holds it; and, if it ends with a colon,
+/// with its cases.
 void name_holders(std::vector<inspect::task_info>& all);
 /// And `spawned in function (file:line)`, after what is to separate it; nothing if it is not known.
 std::string spawned_in(const inspect::task_info& task, const char* separator);

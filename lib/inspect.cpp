@@ -47,18 +47,35 @@ std::string spawned_in(const inspect::task_info& task, const char* separator)
     return separator + ("spawned in " + words(task.spawned_at));
 }
 
+namespace {
+
+/// What follows a lock that this task has; nothing if there is none.
+std::string held_by(std::uint64_t id, const std::vector<inspect::task_info>& all)
+{
+    if (id == 0)
+        return {};
+    inspect::task_info unknown;
+    unknown.id = id;
+    const auto found =
+        std::lower_bound(all.begin(), all.end(), id,
+                         [](const inspect::task_info& task, std::uint64_t of) { return task.id < of; });
+    const bool there = found != all.end() && found->id == id;
+    return ", held by " + title(there ? *found : unknown);
+}
+
+}  // namespace
+
 void name_holders(std::vector<inspect::task_info>& all)
 {
     for (inspect::task_info& each : all) {
-        if (each.held_by == 0)
-            continue;
-        inspect::task_info unknown;
-        unknown.id = each.held_by;
-        const auto found =
-            std::lower_bound(all.begin(), all.end(), each.held_by,
-                             [](const inspect::task_info& task, std::uint64_t id) { return task.id < id; });
-        const bool there = found != all.end() && found->id == each.held_by;
-        each.waits_for += ", held by " + title(there ? *found : unknown);
+        if (each.cases.empty())
+            each.waits_for += held_by(each.held_by, all);
+        const bool tells = each.waits_for.ends_with(':');
+        for (inspect::case_info& one : each.cases) {
+            one.waits_for += held_by(one.held_by, all);
+            if (tells)
+                each.waits_for += (&one == each.cases.data() ? " " : ", or ") + one.waits_for;
+        }
     }
 }
 
@@ -95,7 +112,7 @@ void chain_reader::read_chain(task_root& root, inspect::task_info& into)
 {
 #if LEAT_REGISTRY
     into.waits_for = root.waits_for();
-    if (const waiter* const through = root.waits_through())
+    if (const wait_description* const through = root.waits_through())
         through->describe(into);
     std::coroutine_handle<> frame = root.current;
     while (frame && into.chain.size() < longest_chain) {

@@ -1,6 +1,7 @@
 #include <leat/detail/select_core.hpp>
 
 #include <leat/detail/operation.hpp>
+#include <leat/inspect.hpp>
 
 #include <algorithm>
 #include <functional>
@@ -125,10 +126,13 @@ bool select_core::suspend(std::coroutine_handle<> frame) noexcept
         unlock_all(locks);
         wakes.flush(root_.now);
         state_ = state::complete;
-        return false;
+        if (--root_.now->budget > 0)
+            return false;
+        yield_turn(root_);
+        return true;
     }
     state_ = state::parked;
-    root_.waits_for("select");
+    root_.waits_for("select", this);
     switch (root_.prepare_park()) {
     case park_result::parked:
         for (std::size_t i = 0; i < count_; ++i)
@@ -180,6 +184,26 @@ void select_core::leave_park() noexcept
     unlink_all();
     if (chosen_ == none)
         refuse();
+}
+
+// While the task is parked, nobody changes which cases there are. Their words follow those of the select if one of them
+// has more to tell than its kind; see name_holders().
+void select_core::describe(inspect::task_info& into) const
+{
+    bool tells = false;
+    for (std::size_t i = 0; i < count_; ++i) {
+        if (slots_[i].what == nullptr)
+            continue;
+        inspect::task_info one;
+        one.waits_for = slots_[i].what->kind();
+        slots_[i].what->describe(one);
+        if (into.held_by == 0)
+            into.held_by = one.held_by;
+        tells = tells || one.held_by != 0 || one.waits_for != slots_[i].what->kind();
+        into.cases.push_back({std::move(one.waits_for), one.held_by});
+    }
+    if (tells)
+        into.waits_for += ':';
 }
 
 }  // namespace leat::detail

@@ -415,6 +415,51 @@ TEST_CASE("concurrent_map: readers of values that are replaced and erased meanwh
     CHECK(counts.excess() == 0);
 }
 
+TEST_CASE(
+    "concurrent_map: a walk sees no key twice, though keys of one hash come and go in each other's places")
+{
+    struct one_hash {
+        std::size_t operator()(int) const noexcept
+        {
+            return value;
+        }
+        std::size_t value = 0;
+    };
+    // What the walk's own steps do to the map, on keys that all have the same hash.
+    for (unsigned seed = 1; seed <= 2000; ++seed) {
+        CAPTURE(seed);
+        std::mt19937 random{seed};
+        leat::concurrent_map<int, int, one_hash> map{one_hash{random()}};
+        const int keys = 2 + static_cast<int>(random() % 5);
+        std::set<int> throughout;
+        for (int key = 0; key < keys; ++key) {
+            map.store(key, 0);
+            throughout.insert(key);
+        }
+        for (int i = 0; i < 3; ++i) {  // the places in any order, and some left free
+            const int key = static_cast<int>(random() % static_cast<unsigned>(keys));
+            if (map.erase(key))
+                throughout.erase(key);
+        }
+        std::map<int, int> seen;
+        map.for_each([&](int key, int) {
+            ++seen[key];
+            for (auto i = random() % 6; i != 0; --i) {
+                const int other = static_cast<int>(random() % static_cast<unsigned>(keys));
+                if (random() % 2 == 0) {
+                    map.erase(other);
+                    throughout.erase(other);
+                } else
+                    map.store(other, static_cast<int>(i));
+            }
+        });
+        for (const auto& [key, times] : seen)
+            CHECK(times == 1);
+        for (const int key : throughout)
+            CHECK(seen.count(key) == 1);
+    }
+}
+
 TEST_CASE("concurrent_map: load_or_compute computes once for all who ask, and keeps it")
 {
     leat::sim::world world;
@@ -441,6 +486,47 @@ TEST_CASE("concurrent_map: load_or_compute computes once for all who ask, and ke
         CHECK(got == 3);
     });
     CHECK(map.size() == 2);
+}
+
+TEST_CASE(
+    "concurrent_map: as a case load_or_compute does not begin if its context has ended, nor if another is ready")
+{
+    leat::sim::world world;
+    leat::concurrent_map<int, int> map;
+    map.store(0, 5);
+    int runs = 0;
+    auto plain = [&] { return ++runs; };
+    auto slow = [&]() -> leat::task<int> { co_return ++runs; };
+    const auto [ctx, cancel] = leat::with_cancel(world.context());
+    cancel();
+    bool refused = false;
+    world
+        .spawn(
+            [&]() -> leat::task<> {
+                const auto picked = co_await leat::as_result(leat::select(
+                    map.load_or_compute(1, plain), map.load_or_compute(2, slow), leat::after(1s)));
+                refused = picked.error() == leat::errc::cancelled;
+            },
+            {.context = ctx})
+        .detach();
+    world.settle();
+    CHECK(refused);
+    CHECK(runs == 0);
+    world.run([&]() -> leat::task<> {
+        for (int i = 0; i < 20; ++i) {
+            const auto picked = co_await leat::select(
+                map.load_or_compute(1, plain), map.load_or_compute(0, slow), map.load_or_compute(2, slow));
+            CHECK(picked.index == 1);
+            CHECK(std::get<1>(picked.value) == 5);
+        }
+        CHECK(runs == 0);
+        const auto first = co_await leat::select(map.load_or_compute(1, plain), leat::after(1h));
+        CHECK(first.index == 0);
+        const auto second = co_await leat::select(leat::after(1h), map.load_or_compute(2, slow));
+        CHECK(second.index == 1);
+    });
+    CHECK(runs == 2);
+    CHECK(map.size() == 3);
 }
 
 TEST_CASE("concurrent_map: what load_or_compute fails with is shared, and computed anew by the next")

@@ -1,4 +1,5 @@
 // Waiting until what a mutex guards has changed.
+#include "support/bare_wait.hpp"
 #include "support/in_child.hpp"
 #include "support/rounds.hpp"
 #include "support/scale.hpp"
@@ -9,6 +10,7 @@
 
 #include <atomic>
 #include <deque>
+#include <memory>
 #include <optional>
 #include <random>
 #include <string>
@@ -142,6 +144,88 @@ TEST_CASE("condition_variable: a predicate is asked under the mutex, before the 
         co_await cv.wait(held, enough);
         CHECK(asked == 4);
         co_await adder;
+    });
+}
+
+TEST_CASE("condition_variable: whoever always finds its predicate true hears of its end, and lets others run")
+{
+    leat::sim::world world;
+    leat::mutex m;
+    leat::condition_variable cv;
+    const auto [ctx, cancel] = leat::with_cancel(world.context());
+    std::int64_t rounds = 0;
+    bool held_at_the_end = false;
+    world
+        .spawn(
+            [&]() -> task<> {
+                auto held = m.try_lock();  // which does not look at the context
+                try {
+                    while (rounds < 1'000'000) {
+                        ++rounds;
+                        co_await cv.wait(held, [] { return true; });
+                    }
+                } catch (const leat::cancelled_error&) {
+                    held_at_the_end = held.owns_lock();
+                }
+            },
+            {.context = ctx})
+        .detach();
+    world.spawn([&, &stop = cancel] { stop(); }).detach();
+    world.settle();
+    CHECK(held_at_the_end);
+    CHECK(rounds < 10'000);
+    CHECK_FALSE(m.locked());
+}
+
+TEST_CASE("condition_variable: who begins to wait after a notification does not take it")
+{
+    // On the pool, where whoever has been notified may be anywhere on its way when the thief comes.
+    leat::runtime pool{{.workers = 3}};
+    pool.block_on([&]() -> task<> {
+        for (int round = 0, most = test::rounds(2000); round < most; ++round) {
+            leat::mutex m;
+            leat::condition_variable cv;
+            bool waits = false;
+            bool served = false;
+            bool thief_served = false;
+            auto first = [&]() -> task<> {
+                auto held = co_await m.lock();
+                waits = true;
+                co_await cv.wait(held);
+                served = true;
+            };
+            auto thief = [&]() -> task<> {
+                auto held = co_await m.lock();
+                co_await cv.wait(held);
+                thief_served = true;
+            };
+            auto waiter = leat::spawn(first);
+            bool there = false;
+            while (!there) {
+                co_await leat::this_task::yield();
+                const auto held = co_await m.lock();
+                there = waits;
+            }
+            cv.notify_one();
+            auto late = leat::spawn(thief);
+            co_await waiter;
+            {
+                const auto held = co_await m.lock();
+                CHECK(served);
+                CHECK_FALSE(thief_served);
+            }
+            leat::join_handle<> end = leat::spawn([&]() -> task<> {
+                bool over = false;
+                while (!over) {
+                    cv.notify_one();
+                    co_await leat::this_task::yield();
+                    const auto held = co_await m.lock();
+                    over = thief_served;
+                }
+            });
+            co_await late;
+            co_await end;
+        }
     });
 }
 
@@ -412,6 +496,41 @@ TEST_CASE("condition_variable: a world that ends while tasks wait gives the mute
         }
     }
     CHECK(m.try_lock());
+}
+
+TEST_CASE("condition_variable: what is destroyed after it has been notified passes the notification on")
+{
+    for (const bool locked : {false, true}) {
+        CAPTURE(locked);
+        leat::mutex m;
+        leat::condition_variable cv;
+        test::idle_task tasks[2];
+        leat::mutex_guard guards[2];
+        const auto begin = [&](int who) {
+            guards[who] = m.try_lock();
+            auto wait = cv.wait(guards[who]);
+            using awaiter = decltype(wait.await_in(tasks[who].root));
+            std::unique_ptr<awaiter> waits{new awaiter(wait.await_in(tasks[who].root))};
+            CHECK_FALSE(waits->await_ready());
+            CHECK(waits->await_suspend(std::noop_coroutine()));
+            return waits;
+        };
+        auto first = begin(0);
+        auto second = begin(1);
+        CHECK_FALSE(tasks[0].won());
+        leat::mutex_guard held;
+        if (locked)
+            held = m.try_lock();
+        cv.notify_one();
+        CHECK(tasks[0].won() == !locked);
+        held.unlock();
+        CHECK(tasks[0].won());
+        CHECK_FALSE(tasks[1].won());
+        first.reset();
+        CHECK(tasks[1].won());
+        second.reset();
+        CHECK_FALSE(m.locked());
+    }
 }
 
 TEST_CASE("condition_variable: a million are notified, and wake one after the other")

@@ -1,4 +1,5 @@
 // Mutual exclusion between tasks, and values that can only be had under it.
+#include "support/bare_wait.hpp"
 #include "support/in_child.hpp"
 #include "support/linearizable.hpp"
 #include "support/rounds.hpp"
@@ -470,30 +471,44 @@ TEST_CASE("mutex: destroyed in use it says so and ends the program" * doctest::s
     CHECK(held.signal == SIGABRT);
 }
 
-TEST_CASE("mutex: a frame that is destroyed after it has been given the lock gives it back")
+TEST_CASE("mutex: what is destroyed after it has been given the lock, or its turn to try, gives it on")
 {
     leat::mutex m;
-    bool reached = false;
-    {
-        leat::sim::world world;
-        auto held = m.try_lock();
-        world
-            .spawn([&]() -> task<> {
-                const leat::context deaf = leat::without_cancel(leat::background());
-                leat::channel<int> never;
-                auto wait = [&]() -> task<> {
-                    const auto mine = co_await m.lock();
-                    reached = true;
-                    static_cast<void>(co_await never.recv());
-                };
-                co_await leat::with_context(deaf, wait());
-            })
-            .detach();
-        world.settle();
-        held.unlock();
+    leat::guarded<int> g{7};
+    for (const bool another : {false, true}) {
+        CAPTURE(another);
+        leat::mutex_guard held = m.try_lock();
+        leat::guarded_guard<int> held_value = g.try_lock();
+        std::optional<std::thread> next;
+        std::atomic<int> served{0};
+        // Somebody who comes after it gets it instead.
+        const auto unlock = [&] {
+            if (another && !next)
+                next.emplace([&] {
+                    const auto mine = m.blocking_lock();
+                    ++served;
+                    const auto its = g.blocking_lock();
+                    ++served;
+                });
+            held.unlock();
+        };
+        const auto unlock_value = [&] { held_value.unlock(); };
+        CHECK(test::given_to_await(m.lock().as_operation(), unlock));
+        if (!another)
+            CHECK(test::given_to_await(g.lock().as_operation(), unlock_value));
+        held_value.unlock();
+        if (another)
+            next->join();
+        CHECK(served == (another ? 2 : 0));
+        held = m.try_lock();
+        held_value = g.try_lock();
+        CHECK(held);
+        CHECK(held_value);
+        CHECK(test::given_to_case(m.lock().as_operation(), unlock));
+        CHECK(test::given_to_case(g.lock().as_operation(), unlock_value));
+        CHECK_FALSE(m.locked());
+        CHECK(g.try_lock());
     }
-    CHECK(m.try_lock());
-    static_cast<void>(reached);
 }
 
 TEST_CASE("mutex: a million waiters are woken one after the other, at constant depth and cost")
@@ -575,6 +590,96 @@ TEST_CASE("mutex: two that wait for each other are a deadlock, whose report name
         CHECK(what.find("\"right\"") != std::string::npos);
     }
     CHECK(what != "");
+}
+
+TEST_CASE("mutex: a deadlock of tasks that wait in a select is reported with all locks and holders, too")
+{
+    leat::mutex a{"a"};
+    leat::guarded<int> b{leat::named{"b"}, 1};
+    leat::sim::world world;
+    std::string what;
+    try {
+        world.run([&]() -> task<> {
+            leat::channel<int> in;
+            leat::channel<int> out;
+            leat::mutex free_but_off{"off"};
+            auto holds_a = [&]() -> task<> {
+                const auto one = co_await a.lock();
+                co_await leat::sleep_for(1ms);
+                co_await leat::select(leat::on(in.recv(), [] {}), leat::on(b.lock(), [] {}),
+                                      leat::on_if(false, free_but_off.lock(), [] {}));
+            };
+            auto holds_b = [&]() -> task<> {
+                const auto one = co_await b.lock();
+                co_await leat::sleep_for(1ms);
+                static_cast<void>(co_await leat::select(a.lock(), out.send(1)));
+            };
+            auto left = leat::spawn(holds_a, {.name = "left"});
+            auto right = leat::spawn(holds_b, {.name = "right"});
+            co_await left;
+            co_await right;
+        });
+    } catch (const leat::deadlock_error& error) {
+        what = error.what();
+    }
+    INFO(what);
+    if (LEAT_REGISTRY) {
+        CHECK(what.find("\"left\" waits for: select: receive, or mutex \"b\", held by task 3 \"right\"\n") !=
+              std::string::npos);
+        CHECK(what.find("\"right\" waits for: select: mutex \"a\", held by task 2 \"left\", or send\n") !=
+              std::string::npos);
+    }
+    CHECK(what != "");
+}
+
+TEST_CASE("inspect: of a select each case is told, with the first task that has a lock")
+{
+    leat::mutex a{"a"};
+    leat::shared_mutex b{"b"};
+    leat::semaphore c{1, "c"};
+    leat::sim::world world;
+    world
+        .spawn([&]() -> task<> {
+            const auto one = co_await a.lock();
+            const auto two = co_await b.lock();
+            const auto three = co_await c.acquire();
+            co_await leat::sleep_for(1h);
+        })
+        .detach();
+    world.settle();
+    world
+        .spawn([&]() -> task<> {
+            static_cast<void>(co_await leat::select(leat::after(3h), c.acquire(), b.lock_shared(), a.lock()));
+        })
+        .detach();
+    world.settle();
+    const auto all = leat::inspect::tasks(world.get_executor());
+    REQUIRE(all.size() == 2);
+    if (LEAT_REGISTRY) {
+        const auto& cases = all[1].cases;
+        REQUIRE(cases.size() == 4);
+        CHECK(cases[0].waits_for == "sleep");
+        CHECK(cases[1].waits_for == "semaphore \"c\", 1 of its 1 permits (0 free)");
+        CHECK(cases[2].waits_for == "shared_mutex \"b\", held by task 1");
+        CHECK(cases[3].waits_for == "mutex \"a\", held by task 1");
+        CHECK(cases[1].held_by == 0);
+        CHECK(cases[2].held_by == all[0].id);
+        CHECK(all[1].held_by == all[0].id);
+        CHECK(all[0].cases.empty());
+    }
+    world.advance(2h);
+}
+
+TEST_CASE("guarded: it can be given a name")
+{
+    leat::guarded<std::vector<int>> many{leat::named{"many"}, std::size_t{3}, 7};
+    leat::guarded<int> zero{leat::named{"zero"}};
+    leat::guarded<int> plain;
+    CHECK(std::string{many.name()} == "many");
+    CHECK(*many.try_lock() == std::vector<int>{7, 7, 7});
+    CHECK(*zero.try_lock() == 0);
+    CHECK(std::string{zero.name()} == "zero");
+    CHECK(plain.name() == nullptr);
 }
 
 TEST_CASE("guarded: its value can be had through a guard alone")

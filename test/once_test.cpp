@@ -63,23 +63,33 @@ TEST_CASE("once: a million callers share one attempt, and are woken without grow
 {
     const std::size_t count = test::scaled(1'000'000);
     leat::runtime pool{{.workers = 2}};
+    std::atomic<std::size_t> come{0};
     std::atomic<std::size_t> served{0};
+    std::atomic<int> attempts{0};
     pool.block_on([&]() -> leat::task<> {
         leat::once first;
         leat::event go;
         leat::wait_group group;
+        auto work = [&]() -> leat::task<> {
+            ++attempts;
+            co_await go.wait();
+        };
         for (std::size_t i = 0; i < count; ++i) {
             auto caller = [&]() -> leat::task<> {
-                co_await first.call([&go]() -> leat::task<> { co_await go.wait(); });
+                ++come;
+                co_await first.call(work);
                 served.fetch_add(1, std::memory_order_relaxed);
             };
             group.spawn(caller);
         }
-        co_await leat::this_task::yield();
+        while (come != count)
+            co_await leat::this_task::yield();
+        CHECK(served == 0);
         go.set();
         co_await group.wait();
     });
     CHECK(served.load() == count);
+    CHECK(attempts == 1);
 }
 
 TEST_CASE("once: what fails is thrown to all who share the attempt, and tried again")
@@ -316,6 +326,79 @@ TEST_CASE("once: what is done is had even under a context that has ended; what i
     CHECK(had);
     CHECK(refused);
     CHECK(runs == 1);
+}
+
+TEST_CASE(
+    "once: as a case of a select it does not begin under a context that has ended, nor if another is ready")
+{
+    leat::sim::world world;
+    leat::once plain;
+    leat::once slow;
+    int runs = 0;
+    auto work = [&] { ++runs; };
+    auto slow_work = [&]() -> leat::task<> {
+        ++runs;
+        co_return;
+    };
+    const auto [ctx, cancel] = leat::with_cancel(world.context());
+    cancel();
+    bool refused = false;
+    world
+        .spawn(
+            [&]() -> leat::task<> {
+                const auto picked = co_await leat::as_result(
+                    leat::select(plain.call(work), slow.call(slow_work), leat::after(1s)));
+                const auto any =
+                    co_await leat::as_result(leat::when_any(plain.call(work), slow.call(slow_work)));
+                refused = picked.error() == leat::errc::cancelled && any.error() == leat::errc::cancelled;
+            },
+            {.context = ctx})
+        .detach();
+    world.settle();
+    CHECK(refused);
+    CHECK(runs == 0);
+    world.run([&]() -> leat::task<> {
+        leat::channel<int> ready{1};
+        for (int i = 0; i < 20; ++i) {
+            co_await ready.send(i);
+            const auto picked = co_await leat::select(plain.call(work), ready.recv(), slow.call(slow_work));
+            CHECK(picked.index == 1);
+            const std::size_t nothing = co_await leat::select(
+                leat::on(plain.call(work), [] {}), leat::on(slow.call(slow_work), [] {}), leat::otherwise());
+            CHECK(nothing == 2);
+        }
+        CHECK(runs == 0);
+        // With nothing else, it begins; and once it is done it is ready like any other.
+        const auto first = co_await leat::select(plain.call(work), ready.recv());
+        CHECK(first.index == 0);
+        const auto second = co_await leat::select(ready.recv(), slow.call(slow_work));
+        CHECK(second.index == 1);
+        CHECK(runs == 2);
+        const std::size_t done =
+            co_await leat::select(leat::on(slow.call(slow_work), [] {}), leat::otherwise());
+        CHECK(done == 0);
+    });
+    CHECK(runs == 2);
+}
+
+TEST_CASE("once: a select that finds its case done at once, over and over, lets others run")
+{
+    leat::sim::world world;
+    leat::channel<int> never;
+    bool stop = false;
+    int rounds = 0;
+    world
+        .spawn([&]() -> leat::task<> {
+            while (!stop && rounds < 1'000'000) {
+                leat::once each;
+                const auto picked = co_await leat::select(never.recv(), each.call([&] { ++rounds; }));
+                CHECK(picked.index == 1);
+            }
+        })
+        .detach();
+    world.spawn([&] { stop = true; }).detach();
+    world.settle();
+    CHECK(rounds < 10'000);
 }
 
 TEST_CASE("once_value: is made once, and the same for all")

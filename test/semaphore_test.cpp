@@ -1,4 +1,5 @@
 // Permits, of which some number can be had at a time.
+#include "support/bare_wait.hpp"
 #include "support/in_child.hpp"
 #include "support/linearizable.hpp"
 #include "support/rounds.hpp"
@@ -659,6 +660,18 @@ TEST_CASE("semaphore: a million waiters are served by one release")
         });
     });
     CHECK(woken == left);
+}
+
+TEST_CASE("semaphore: what is destroyed after it has been given its permits gives them back")
+{
+    leat::semaphore s{3};
+    leat::semaphore_permit held = s.try_acquire(2);
+    const auto release = [&] { held.release(); };
+    CHECK(test::given_to_await(s.acquire(3).as_operation(), release));
+    CHECK(s.available() == 3);
+    held = s.try_acquire(1);
+    CHECK(test::given_to_case(s.acquire(3).as_operation(), release));
+    CHECK(s.available() == 3);
 }
 
 TEST_CASE("semaphore: a report says how many it waits for")

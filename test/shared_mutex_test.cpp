@@ -1,4 +1,5 @@
 // Many readers or one writer.
+#include "support/bare_wait.hpp"
 #include "support/in_child.hpp"
 #include "support/linearizable.hpp"
 #include "support/rounds.hpp"
@@ -513,6 +514,63 @@ TEST_CASE("shared_mutex: hammered by readers and writers that give up, and by th
     CHECK(first == second);
     CHECK(first == writes);
     CHECK(m.try_lock());
+}
+
+TEST_CASE("shared_mutex: what is destroyed after it has been given the lock gives it back")
+{
+    leat::shared_mutex m;
+    const auto check = [&m](const auto& given) {
+        leat::shared_mutex::guard written = m.try_lock();
+        const auto unlock = [&] { written.unlock(); };
+        CHECK(given(m.lock().as_operation(), unlock));
+        written = m.try_lock();
+        CHECK(written);
+        CHECK(given(m.lock_shared().as_operation(), unlock));
+        CHECK(m.try_lock());
+        // It is a reader again, as it was before.
+        leat::shared_mutex::shared_guard other = m.try_lock_shared();
+        leat::shared_mutex::shared_guard mine = m.try_lock_shared();
+        CHECK(given(mine.upgrade(), [&] { other.unlock(); }));
+        CHECK(mine.owns_lock());
+        CHECK_FALSE(m.try_lock());
+        CHECK(m.try_lock_shared());
+        CHECK(mine.try_upgrade());
+        CHECK(m.try_lock());
+    };
+    check([](auto op, auto give) { return test::given_to_await(op, give); });
+    check([](auto op, auto give) { return test::given_to_case(op, give); });
+}
+
+TEST_CASE("shared_mutex: of two threads that share it and both want to upgrade, one does and one is refused")
+{
+    leat::shared_mutex m;
+    for (int round = 0, most = test::rounds(300); round < most; ++round) {
+        std::atomic<int> share{0};
+        std::atomic<int> upgraded{0};
+        std::atomic<int> refused{0};
+        auto upgrade = [&] {
+            leat::shared_mutex::shared_guard mine = m.blocking_lock_shared();
+            ++share;
+            while (share != 2)
+                std::this_thread::yield();
+            try {
+                const leat::shared_mutex::guard alone = mine.blocking_upgrade();
+                CHECK_FALSE(mine.owns_lock());
+                CHECK_FALSE(m.try_lock_shared());
+                ++upgraded;
+            } catch (const std::system_error& error) {
+                CHECK(error.code() == leat::errc::upgrade_refused);
+                CHECK(mine.owns_lock());
+                ++refused;
+            }
+        };
+        std::thread other{upgrade};
+        upgrade();
+        other.join();
+        CHECK(upgraded == 1);
+        CHECK(refused == 1);
+        CHECK(m.try_lock());
+    }
 }
 
 TEST_CASE("shared_mutex: it may go as soon as the last has unlocked it, whoever is still in unlock()")

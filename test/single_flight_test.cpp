@@ -140,6 +140,47 @@ TEST_CASE("single_flight: forget has the next call begin anew, while the work go
     CHECK(first == 2);
 }
 
+TEST_CASE("single_flight: a flight that was forgotten and lands leaves the next one to be shared")
+{
+    leat::sim::world world;
+    leat::single_flight<std::string, int> flights;
+    leat::event gates[2];
+    int runs = 0;
+    std::vector<int> values[3];
+    int shared = 0;
+    auto caller = [&](int who) -> leat::task<> {
+        auto work = [&]() -> leat::task<int> {
+            const int mine = runs++;
+            co_await gates[mine].wait();
+            co_return mine + 1;
+        };
+        const auto got = co_await flights.run("key", work);
+        values[who].push_back(got.value);
+        shared += got.shared ? 1 : 0;
+    };
+    world.spawn(caller(0)).detach();
+    world.settle();
+    CHECK(flights.forget("key"));
+    world.spawn(caller(1)).detach();
+    world.settle();
+    CHECK(runs == 2);  // both fly
+    CHECK(flights.size() == 1);
+    gates[0].set();
+    world.settle();
+    CHECK(values[0] == std::vector<int>{1});
+    CHECK(values[1].empty());
+    CHECK(flights.size() == 1);
+    world.spawn(caller(2)).detach();
+    world.settle();
+    CHECK(runs == 2);
+    gates[1].set();
+    world.settle();
+    CHECK(values[1] == std::vector<int>{2});
+    CHECK(values[2] == std::vector<int>{2});
+    CHECK(shared == 2);
+    CHECK(flights.size() == 0);
+}
+
 TEST_CASE("single_flight: who is cancelled leaves; the work ends with the last who waits")
 {
     leat::sim::world world;
@@ -198,6 +239,47 @@ TEST_CASE("single_flight: in a select that takes another case, the caller leaves
     world.settle();
     CHECK(cancelled);
     CHECK(world.live_tasks() == 0);
+}
+
+TEST_CASE(
+    "single_flight: as a case it does not begin under a context that has ended, nor if another is ready")
+{
+    leat::sim::world world;
+    leat::single_flight<int, int> flights;
+    int runs = 0;
+    auto plain = [&] { return ++runs; };
+    auto slow = [&]() -> leat::task<int> { co_return ++runs; };
+    const auto [ctx, cancel] = leat::with_cancel(world.context());
+    cancel();
+    bool refused = false;
+    world
+        .spawn(
+            [&]() -> leat::task<> {
+                const auto picked = co_await leat::as_result(
+                    leat::select(flights.run(1, plain), flights.run(2, slow), leat::after(1s)));
+                refused = picked.error() == leat::errc::cancelled;
+            },
+            {.context = ctx})
+        .detach();
+    world.settle();
+    CHECK(refused);
+    CHECK(runs == 0);
+    world.run([&]() -> leat::task<> {
+        leat::channel<int> ready{1};
+        for (int i = 0; i < 20; ++i) {
+            co_await ready.send(i);
+            const auto picked =
+                co_await leat::select(flights.run(1, plain), ready.recv(), flights.run(2, slow));
+            CHECK(picked.index == 1);
+        }
+        CHECK(runs == 0);
+        const auto first = co_await leat::select(flights.run(1, plain), ready.recv());
+        CHECK(first.index == 0);
+        const auto second = co_await leat::select(ready.recv(), flights.run(1, slow));
+        CHECK(second.index == 1);
+    });
+    CHECK(runs == 2);
+    CHECK(flights.size() == 0);
 }
 
 TEST_CASE("single_flight: in every order of two callers, an end and a forget, each caller has an answer")
@@ -267,7 +349,6 @@ TEST_CASE("single_flight: on the pool, callers come, share, are cancelled and fo
     {
         leat::single_flight<int, std::shared_ptr<test::counted>> flights;
         std::atomic<int> wrong{0};
-        std::atomic<int> under_way[16]{};
         leat::runtime pool{workers(3)};  // goes first: work that nobody waits for may still be under way
         pool.block_on([&]() -> leat::task<> {
             leat::wait_group group;
@@ -279,10 +360,8 @@ TEST_CASE("single_flight: on the pool, callers come, share, are cancelled and fo
                         const bool forgets = random() % 50 == 0;
                         auto work = [&, key, fails = random() % 10 == 0,
                                      turns = random() % 4]() -> leat::task<std::shared_ptr<test::counted>> {
-                            under_way[key].fetch_add(1);
                             for (unsigned t = 0; t < turns; ++t)
                                 static_cast<void>(co_await leat::as_result(leat::this_task::yield()));
-                            under_way[key].fetch_sub(1);
                             if (fails)
                                 throw std::domain_error{"on purpose"};
                             co_return std::make_shared<test::counted>(key);

@@ -16,6 +16,12 @@ struct frame_info {
     std::uint_least32_t line = 0;
 };
 
+/// One of several things that a task waits for at once.
+struct case_info {
+    std::string waits_for;
+    std::uint64_t held_by = 0;
+};
+
 /// What a waiting task waits for, and why.
 class task_info {
 public:
@@ -24,11 +30,15 @@ public:
     /// Where it was spawned; for children of when_all() and its kin, and for spawn(f, args...), where its coroutine
     /// begins. Empty without the registry (build option).
     frame_info spawned_at;
-    /// "receive", "sleep", "select"...; of a lock its name and who has it; empty if the task is not parked.
+    /// "receive", "sleep", "select"...; of a lock its name and who has it, also if that is a case of a select; empty if
+    /// the task is not parked.
     std::string waits_for;
-    std::uint64_t held_by = 0;  ///< the task that has the lock that this one waits for; 0 if there is none
-    bool parked = false;        ///< also in a blocking() call
-    bool running = false;       ///< on a worker, while its turn was looked at
+    /// The task that has the lock that this one waits for, be it the first of several; 0 if there is none. Whoever locked
+    /// it: that a guard has been moved to another task is not known.
+    std::uint64_t held_by = 0;
+    std::vector<case_info> cases;   ///< of a select, each as if it were waited for alone
+    bool parked = false;            ///< also in a blocking() call
+    bool running = false;           ///< on a worker, while its turn was looked at
     std::vector<frame_info> chain;  ///< innermost first; empty if it is not parked
 };
 

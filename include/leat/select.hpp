@@ -78,6 +78,7 @@ class select_case {
 public:
     using value_type = typename Op::value_type;
     static constexpr bool starts = std::derived_from<Op, started_operation>;
+    static constexpr bool begins = beginning_operation<Op>;
     static constexpr bool is_default = false;
     static constexpr bool has_handler = !std::is_same_v<F, no_handler>;
 
@@ -92,12 +93,24 @@ public:
     }
     waiter* arm(task_root& root, turn& here)
     {
-        // What has to be started is, once nothing else is ready.
+        // What has to be started, or begins something, is and does, once nothing else is ready.
         if (!enabled_ || starts)
             return nullptr;
         op_.root = &root;
+        if constexpr (begins)
+            return op_.is_there() ? &op_ : nullptr;
         op_.prepare(here);
         return &op_;
+    }
+    /// What arm() has left out; null if that is nothing.
+    waiter* begin(turn& here)
+    {
+        if constexpr (begins)
+            if (enabled_) {
+                op_.prepare(here);
+                return &op_;
+            }
+        return static_cast<void>(here), nullptr;
     }
     /// Starts it, if it is one that is to be; null otherwise.
     started_operation* start(task_root& root)
@@ -150,6 +163,7 @@ public:
     static constexpr bool is_default = true;
     static constexpr bool has_handler = !std::is_same_v<F, no_handler>;
     static constexpr bool starts = false;
+    static constexpr bool begins = false;
 
     explicit default_case(F&& handler) : handler_{std::move(handler)}
     {
@@ -160,6 +174,10 @@ public:
         return true;
     }
     waiter* arm(task_root&, turn&) noexcept
+    {
+        return nullptr;
+    }
+    waiter* begin(turn&) noexcept
     {
         return nullptr;
     }
@@ -293,18 +311,16 @@ public:
                 },
                 of_.cases_);
             core_.emplace(root_, slots_.data(), locks_.data(), count, fallback(), Biased);
-            return core_->start();
+            const bool answered = core_->start();
+            if constexpr ((Cases::begins || ...))
+                if (!answered && !core_->answered())
+                    fill([&](auto& c) { return c.begin(here); });
+            return answered;
         }
         /// Between the two, if there was no answer: starts what has to be started.
         void start_cases()
         {
-            std::size_t at = 0;
-            const auto start = [&](auto& c) {
-                select_slot& slot = slots_[at++];
-                if (started_operation* const op = c.start(root_))
-                    select_core::set(slot, op, false);
-            };
-            std::apply([&](Cases&... c) { (start(c), ...); }, of_.cases_);
+            fill([&](auto& c) { return c.start(root_); });
         }
         bool await_suspend(std::coroutine_handle<> frame) noexcept
         {
@@ -320,6 +336,18 @@ public:
         bool fell_back() const noexcept
         {
             return defaults != 0 && !core_;
+        }
+        /// Sets the slots of the cases of which make(case) is not null.
+        template <class Make>
+        void fill(Make make)
+        {
+            std::size_t at = 0;
+            const auto set = [&](auto& c) {
+                select_slot& slot = slots_[at++];
+                if (waiter* const op = make(c))
+                    select_core::set(slot, op, false);
+            };
+            std::apply([&](Cases&... c) { (set(c), ...); }, of_.cases_);
         }
 
         select_operation& of_;
@@ -624,6 +652,9 @@ template <class F>
 ///          that lose are cancelled, and have ended before the handler runs; what they had completed by then is
 ///          handed over if they were passed as lvalues (see use_task), else lost. If the context ends first, one that
 ///          has succeeded all the same is the case that happens.
+/// Begins   once::call(), single_flight::run() and load_or_compute() begin their work when no other case is ready. A plain
+///          function is then run to its end before the select waits: its case happens, unless another has become
+///          ready meanwhile.
 /// Life     its operations refer to their channels, contexts and handles without keeping them: await it in the
 ///          same expression.
 /// Cost     no allocation, unless a handler is a coroutine; one lock for each case tried, all of them to park. With

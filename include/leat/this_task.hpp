@@ -114,6 +114,29 @@ public:
     }
 };
 
+/// What is ready, and counts all the same: heeds the context, and lets the others run if the turn has done enough.
+class step_operation {
+public:
+    step_operation() noexcept
+    {
+    }
+
+    class awaiter : public yield_operation::awaiter {
+    public:
+        using yield_operation::awaiter::awaiter;
+
+        bool await_ready() const noexcept
+        {
+            return root_.stop_requested() || --root_.now->budget > 0;
+        }
+    };
+
+    auto await_in(task_root& root) const noexcept
+    {
+        return awaiter{root};
+    }
+};
+
 /// Goes on elsewhere.
 class hop_operation {
 public:

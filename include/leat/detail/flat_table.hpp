@@ -26,6 +26,7 @@
 #include <new>
 #include <type_traits>
 #include <utility>
+#include <vector>
 
 namespace leat::detail {
 
@@ -78,6 +79,7 @@ private:
         {
         }
         std::size_t mask;
+        atomic<bool> collided{false};  ///< two places have, or have had, the same hash
         owned<place[]> places;
         table* next = nullptr;  ///< in limbo
     };
@@ -150,15 +152,21 @@ public:
     {
         return look_up(key, hash, equal).second;
     }
-    /// Calls see(node) for each entry until it says false; then false.
+    /// Calls see(node) for each entry until it says false; then false. Throws std::bad_alloc, if hashes collide.
     template <class See>
-    bool for_each(See& see) const
+    bool for_each(See& see, const Equal& equal) const
     {
         const table* const in = table_.load(std::memory_order_seq_cst);
-        for (std::size_t i = 0; in != nullptr && i <= in->mask; ++i)
-            if (const node* const entry = in->places[i].entry.load(std::memory_order_seq_cst))
-                if (!see(*entry))
+        for (std::size_t i = 0; in != nullptr && i <= in->mask; ++i) {
+            // In this order: if the entry is in the second place of its hash, `collided` was set before.
+            const node* const entry = in->places[i].entry.load(std::memory_order_seq_cst);
+            if (in->collided.load(std::memory_order_relaxed)) [[unlikely]] {
+                if (!for_each_of_hash(*in, i, see, equal))
                     return false;
+            } else if (entry != nullptr && !see(*entry)) {
+                return false;
+            }
+        }
         return true;
     }
 
@@ -241,6 +249,38 @@ private:
                 return {&at, entry};
         }
     }
+    // A key that is taken out and put in again may have got another place of its hash, and another key of that hash its
+    // old one. So whoever walks sees all keys of a hash together, when it comes to the first of their places, each once.
+    template <class See>
+    static bool for_each_of_hash(const table& in, std::size_t from, See& see, const Equal& equal)
+    {
+        const std::uint64_t hash = in.places[from].hash.load(std::memory_order_acquire);
+        if (hash == 0)
+            return true;
+        for (std::size_t i = hash & in.mask; i != from; i = (i + 1) & in.mask)
+            if (in.places[i].hash.load(std::memory_order_relaxed) == hash)
+                return true;
+        const node* first = nullptr;
+        std::vector<const node*> others;
+        for (std::size_t i = from;; i = (i + 1) & in.mask) {
+            const std::uint64_t other = in.places[i].hash.load(std::memory_order_acquire);
+            if (other == 0)
+                return true;
+            const node* const entry =
+                other == hash ? in.places[i].entry.load(std::memory_order_seq_cst) : nullptr;
+            bool known = entry == nullptr || (first != nullptr && equal(first->key, entry->key));
+            for (const node* const before : others)
+                known = known || equal(before->key, entry->key);
+            if (known)
+                continue;
+            if (first == nullptr)
+                first = entry;
+            else
+                others.push_back(entry);
+            if (!see(*entry))
+                return false;
+        }
+    }
     void retire(node& old) noexcept
     {
         old.next = open_.nodes;
@@ -249,11 +289,14 @@ private:
     }
     void put(table& in, node& entry, std::uint64_t hash) noexcept
     {
+        bool alone = true;
         for (std::size_t i = hash & in.mask;; i = (i + 1) & in.mask) {
             place& at = in.places[i];
             const std::uint64_t seen = at.hash.load(std::memory_order_relaxed);
             if (seen == 0) {
                 ++used_;
+                if (!alone)
+                    in.collided.store(true, std::memory_order_relaxed);
                 at.entry.store(&entry, std::memory_order_release);
                 at.hash.store(hash, std::memory_order_release);
                 return;
@@ -262,6 +305,7 @@ private:
                 at.entry.store(&entry, std::memory_order_release);
                 return;
             }
+            alone = alone && seen != hash;
         }
     }
     table* grow(table* from)

@@ -11,6 +11,9 @@
 //     static constexpr bool shielded;    true: deaf to the task's context
 //     bool try_quick() noexcept;         completes without the source's lock, or says false and has done nothing;
 //                                        called by the task, after prepare(), before anything else is
+//     bool is_there();                   prepare() begins something: user's code, that may be wasted. So select asks this
+//                                        instead, by the task, whether it is complete without that; and prepares it
+//                                        only if it, and all other cases, are not
 //     static constexpr bool holds;       true: once complete it has something that others wait for: a lock, a permit.
 //                                        A task whose budget is used up then lets others run before it asks, not
 //                                        when it has it, when they could only queue up behind it
@@ -57,6 +60,10 @@ constexpr bool is_holding<Op> = Op::holds;
 template <class Op>
 concept quick_operation = requires(Op& op) {
     { op.try_quick() } noexcept -> std::same_as<bool>;
+};
+template <class Op>
+concept beginning_operation = requires(Op& op) {
+    { op.is_there() } -> std::same_as<bool>;
 };
 template <class Op>
 concept contending_operation = requires(const Op& op) {

@@ -73,6 +73,7 @@ class reactor;
 class scheduler;
 class task_root;
 class timer_shard;
+class wait_description;
 class waiter;
 class blocking_queue;
 
@@ -366,9 +367,9 @@ public:
     {
         return place_;
     }
-    /// Says what the task is about to wait for. A string with static storage; and, if that can say more, the waiter,
-    /// which is asked only while the task is parked and held in place.
-    void waits_for(const char* what, const waiter* through = nullptr) noexcept
+    /// Says what the task is about to wait for. A string with static storage; and who can say more, which is asked only
+    /// while the task is parked and held in place.
+    void waits_for(const char* what, const wait_description* through = nullptr) noexcept
     {
         waits_for_ = what;
         waits_through_ = through;
@@ -377,7 +378,7 @@ public:
     {
         return waits_for_;
     }
-    const waiter* waits_through() const noexcept
+    const wait_description* waits_through() const noexcept
     {
         return waits_through_;
     }
@@ -385,9 +386,9 @@ public:
 protected:
     location place_{};
     const char* waits_for_ = "";
-    const waiter* waits_through_ = nullptr;
+    const wait_description* waits_through_ = nullptr;
 #else
-    void waits_for(const char*, const waiter* = nullptr) noexcept
+    void waits_for(const char*, const wait_description* = nullptr) noexcept
     {
     }
 #endif
@@ -472,11 +473,25 @@ private:
     task_root* last_ = nullptr;
 };
 
+/// What can tell what a parked task waits for.
+class wait_description {
+public:
+    /// Says it in a report better than a word does: which of them, and who has it. Of a parked task that is held in
+    /// place, without locks.
+    virtual void describe(inspect::task_info&) const
+    {
+    }
+
+protected:
+    constexpr wait_description() noexcept = default;
+    ~wait_description() = default;
+};
+
 /// One thing that may wake a parked task: a node in the frame of the operation that waits.
 ///
 /// The virtual functions are what select needs to treat any mix of operations alike. All but source(), unlinked() and
 /// must_wait() are called with the lock of source() held.
-class waiter {
+class waiter : public wait_description {
 public:
     waiter() noexcept = default;
     waiter(const waiter&) = delete;
@@ -512,11 +527,6 @@ public:
     }
     /// What the task waits for, for reports: "receive", "sleep"...
     virtual const char* kind() const noexcept = 0;
-    /// Says it in a report better than kind() does: which of them, and who has it. Of a parked task that is held in
-    /// place, without locks.
-    virtual void describe(inspect::task_info&) const
-    {
-    }
 
     /// Claims the task for this waiter and puts it on the list if it has to be scheduled.
     bool win(wake_list& wakes) noexcept

@@ -37,7 +37,7 @@ public:
     bool linked;
 };
 
-class select_core {
+class select_core final : private wait_description {
 public:
     static constexpr std::size_t none = std::numeric_limits<std::size_t>::max();
 
@@ -102,6 +102,7 @@ private:
     void unlink_all() noexcept;
     void refuse() noexcept;
     void leave_park() noexcept;
+    void describe(inspect::task_info& into) const override;
     template <class Try>
     bool try_each(std::size_t candidates, Try attempt) noexcept;
 

@@ -165,7 +165,7 @@ public:
         const read_pin pin;
         auto each = [&see](const node& entry) { return see(entry.key, entry.value); };
         for (const table& in : shards_)
-            if (!in.for_each(each))
+            if (!in.for_each(each, equal_))
                 return;
     }
     template <class See>
@@ -317,11 +317,15 @@ public:
         this->let_go();  // while in_ keeps the owner of the attempt
     }
 
-    void prepare(turn& here)
+    bool is_there()
     {
         this->let_go();
         found_ = in_->load(key_);
-        if (found_)
+        return found_.has_value();
+    }
+    void prepare(turn& here)
+    {
+        if (is_there())
             return;
         bool begins = false;
         auto* const flight = join_or_begin(in_->attempts, begins, key_, in_->attempts.hash_of(key_));
@@ -463,7 +467,7 @@ public:
     /// Throws   what `make` throws, given to all who share it, after which the next call tries again; cancelled_error,
     ///          timed_out_error: the task's context ended first; std::bad_alloc.
     /// Cancel   safe: the caller leaves, and the computation goes on for the others. When nobody waits for it any more it is
-    ///          cancelled.
+    ///          cancelled. As a case of a select it begins if no other case is ready; with otherwise() it does not.
     /// Life     the computation may go on after the caller has been cancelled, so `make` must refer to nothing that goes with
     ///          the caller.
     template <class F>
@@ -479,6 +483,8 @@ public:
     /// Every key that is there throughout is seen, none is seen twice, and each with a value that it has had meanwhile; what
     /// comes or goes meanwhile may be seen or not. `see` may use the map; while it runs, nothing that is taken out of any
     /// map is freed.
+    ///
+    /// Throws  what `see` throws; std::bad_alloc, if the hashes of different keys are equal.
     template <class See>
         requires std::is_invocable_r_v<bool, See&, const K&, const V&>
     void range(See see) const

@@ -3,6 +3,7 @@
 #include <leat/detail/condition_core.hpp>
 #include <leat/sync/mutex.hpp>
 #include <leat/task.hpp>
+#include <leat/this_task.hpp>
 
 #include <concepts>
 #include <utility>
@@ -83,7 +84,7 @@ concept mutex_holder = std::same_as<Guard, mutex_guard> || requires(Guard& g) {
 /// Lets tasks wait until what a mutex guards has changed.
 ///
 /// Wait in a loop, or with a predicate: another may have changed it again before the waiter has the mutex. Nobody is
-/// woken without having been notified. Those who wait are notified in the order in which they came.
+/// woken without having been notified, be it in the place of one who was notified and cancelled. Those who wait are notified in the order in which they came.
 ///
 /// Life     may be destroyed when everybody who waited has been notified and the call that did it has returned, or made
 ///          under the mutex. A wait whose context ends before it has the mutex again uses it until it throws: where
@@ -116,7 +117,7 @@ public:
     }
     /// Waits until `holds()` is true, which is asked only with the mutex locked, first before any wait.
     ///
-    /// Throws  what `holds` throws; as wait(guard).
+    /// Throws  what `holds` throws; as wait(guard), also if `holds()` would be true.
     /// Cost    a coroutine.
     template <detail::mutex_holder Guard, std::predicate Predicate>
     [[nodiscard]] task<> wait(Guard& guard, Predicate holds)
@@ -167,6 +168,8 @@ private:
     task<> wait_until_true(Guard& guard, Predicate holds)
     {
         detail::check_guard(guard.owns_lock());
+        const detail::step_operation step;
+        co_await step;
         while (!holds()) {
             auto changed = wait(guard);
             co_await changed;

@@ -173,6 +173,17 @@ public:
     }
 };
 
+/// A name for what has arguments of its own: guarded<bank> accounts{leat::named{"accounts"}, 100};
+class named {
+public:
+    /// Not copied: a string literal.
+    constexpr explicit named(const char* what) noexcept : name{what}
+    {
+    }
+
+    const char* name;
+};
+
 /// A value together with the mutex that guards it: there is no way to it but through a guard.
 ///
 /// Life, threads  as for mutex.
@@ -188,6 +199,12 @@ public:
         requires std::constructible_from<T, Args...>
     explicit(sizeof...(Args) == 1) guarded(Args&&... args)
         : core_{nullptr}, value_(std::forward<Args>(args)...)
+    {
+    }
+    /// The same, with a name for reports.
+    template <class... Args>
+        requires std::constructible_from<T, Args...>
+    explicit guarded(named name, Args&&... args) : core_{name.name}, value_(std::forward<Args>(args)...)
     {
     }
     guarded(const guarded&) = delete;
@@ -224,6 +241,12 @@ public:
             return with_task<F, typename got::value_type>(std::move(f));
         else
             return with_call<F, got>(std::move(f));
+    }
+
+    /// Null if it has none.
+    const char* name() const noexcept
+    {
+        return core_.name();
     }
 
 private:

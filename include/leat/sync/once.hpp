@@ -90,10 +90,14 @@ public:
     {
     }
 
-    void prepare(turn& here)
+    bool is_there() noexcept
     {
         this->let_go();
-        if (of_.done() != nullptr)
+        return of_.done() != nullptr;
+    }
+    void prepare(turn& here)
+    {
+        if (is_there())
             return;
         bool begins = false;
         attempt<T>* const found = join_or_begin(of_, begins);
@@ -186,7 +190,7 @@ public:
     /// Throws   what `f` throws; cancelled_error, timed_out_error: the task's context ended first, and it had not been
     ///          done; std::bad_alloc.
     /// Cancel   safe: the others' attempt goes on. When nobody waits for it any more it is cancelled, and the next call
-    ///          begins anew. As a case of a select it begins even if another case is ready.
+    ///          begins anew. As a case of a select it begins if no other case is ready; with otherwise() it does not.
     /// Life     a coroutine may go on after the caller has been cancelled, so `f` must refer to nothing that goes with
     ///          the caller. An lvalue is copied when it is needed, another is moved: await it in the same expression, and
     ///          once, as there is no function left for a second await that would have to begin.

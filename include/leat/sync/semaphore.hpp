@@ -153,7 +153,8 @@ private:
 /// A number of permits: who wants more of them than are free waits.
 ///
 /// Requests are served strictly in the order in which they came. One that has to wait for many permits is not
-/// overtaken by later ones that want fewer; if it is cancelled, those behind it go on at once.
+/// overtaken by later ones that want fewer, not even by another case of its own select; if it is cancelled, those behind
+/// it go on at once.
 ///
 /// Life     may be destroyed when all permits are back and nobody waits: also at once by the task that gave the last
 ///          one back, though another is still leaving release(). Destroyed in use, it says so and ends the program.

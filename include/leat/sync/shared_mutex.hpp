@@ -33,6 +33,10 @@ public:
     ///
     /// Result   a guard that holds the mutex alone, this one then holds nothing; or one that holds nothing.
     shared_mutex_guard try_upgrade() noexcept;
+    /// upgrade() for a thread that is no worker: blocks the thread.
+    ///
+    /// Throws   as upgrade(); usage_error in a task, which must co_await that.
+    shared_mutex_guard blocking_upgrade();
 
 private:
     friend class shared_mutex;
@@ -92,7 +96,8 @@ public:
 ///
 /// Served in the order in which they came; readers who wait one after the other come in together. A reader that comes
 /// while a writer waits waits behind it, so neither is starved. So do not lock it twice in one task, not even
-/// to read: with a writer in between it would wait for itself.
+/// to read: with a writer in between it would wait for itself. The order holds among the cases of one select, too: a reader's
+/// case waits behind the writer's that stands before it.
 ///
 /// Life     may be destroyed when nobody holds it or waits for it: also at once by the task that was the last to
 ///          unlock it, though another is still leaving unlock(). Destroyed in use, it says so and ends the program.
@@ -218,6 +223,11 @@ inline detail::upgrade_operation<shared_mutex_guard, shared_mutex_shared_guard> 
     if (!owns_lock())
         detail::throw_upgrade_of_nothing();
     return {held()->core_, *this};
+}
+
+inline shared_mutex_guard shared_mutex_shared_guard::blocking_upgrade()
+{
+    return detail::wait_blocking(upgrade());
 }
 
 inline shared_mutex_guard shared_mutex_shared_guard::try_upgrade() noexcept

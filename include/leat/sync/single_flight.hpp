@@ -53,6 +53,11 @@ public:
     {
     }
 
+    bool is_there() noexcept
+    {
+        this->let_go();
+        return false;
+    }
     void prepare(turn& here)
     {
         this->let_go();
@@ -122,8 +127,8 @@ public:
     /// Throws   what `f` throws, which is given to all who share it; cancelled_error, timed_out_error: the task's context
     ///          ended first; std::bad_alloc.
     /// Cancel   safe: the caller leaves, and the work goes on for the others. When nobody waits for it any more it is
-    ///          cancelled, and the next call begins anew. As a case of a select it begins even if another case is
-    ///          ready.
+    ///          cancelled, and the next call begins anew. As a case of a select it begins if no other case is
+    ///          ready; with otherwise() it does not.
     /// Life     the work may go on after the caller has been cancelled, so `f` must refer to nothing that goes with the
     ///          caller.
     template <class F>
