@@ -452,6 +452,25 @@ limiter_wait::~limiter_wait()
     core_->unref();
 }
 
+limiter_request::limiter_request(limiter_core& of, std::int64_t n) noexcept : core_{&of}, tokens_{n}
+{
+    core_->ref();
+}
+
+limiter_request::~limiter_request()
+{
+    core_->unref();
+}
+
+bool limiter_request::try_now(task_root& root, kept_type&) noexcept
+{
+    turn& here = *root.now;
+    if (!may_take(root, here) || !core_->allow(tokens_, here.sched->now()))
+        return false;
+    --here.budget;
+    return true;
+}
+
 void limiter_wait::prepare(turn& here) noexcept
 {
     now_ = here.sched->now();
@@ -652,10 +671,10 @@ reservation rate_limiter::reserve(std::int64_t n)
     return made;
 }
 
-detail::limiter_wait rate_limiter::wait(std::int64_t n)
+rate_limiter::wait_operation rate_limiter::wait(std::int64_t n)
 {
     detail::check_tokens(n);
-    return detail::limiter_wait{*core_, n};
+    return wait_operation{std::in_place, *core_, n};
 }
 
 leat::rate rate_limiter::rate() const noexcept

@@ -427,6 +427,15 @@ def print_growth(results):
         print(f"{what:<22} {workers}  {unit:<11} {'  '.join(f'{figure(value):>7}' for value in values):<36} {spread:>6}")
 
 
+def print_speedup(results):
+    """What a second worker of a stage is good for: STEM.w2 beside STEM.w1, if the runtime has as many."""
+    for (row, workers), cell in results.cells.items():
+        other = results.cells.get((row.removesuffix("1") + "2", workers), {})
+        if row.endswith(".w1") and workers >= 2 and "leat" in cell and "leat" in other and other["leat"].median > 0:
+            times = cell["leat"].median / other["leat"].median
+            print(f"{row.removesuffix('.w1')}, {workers} workers: with two for the stage {times:.2f} times as fast as with one")
+
+
 # Both bars of a pair are drawn to the scale of the longer.
 CHART_STYLE = """
 text { font: 11px system-ui, sans-serif; fill: #57606a }
@@ -559,6 +568,7 @@ def main(own_words, words):
     print_header(about)
     print_table(results, [other.name for other in others + rivals])
     print_growth(results)
+    print_speedup(results)
     if options.json:
         path = options.directory / options.json
         path.write_text(json.dumps({"header": about, "rows": results.as_json()}, indent=1, ensure_ascii=False) + "\n")

@@ -88,7 +88,7 @@ public:
     {
         return of(key).reserve(n);
     }
-    [[nodiscard]] detail::limiter_wait wait(const K& key, std::int64_t n = 1)
+    [[nodiscard]] rate_limiter::wait_operation wait(const K& key, std::int64_t n = 1)
     {
         return of(key).wait(n);
     }

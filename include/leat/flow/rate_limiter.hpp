@@ -1,6 +1,7 @@
 #pragma once
 
 #include <leat/detail/chrono.hpp>
+#include <leat/detail/eager.hpp>
 #include <leat/detail/operation.hpp>
 #include <leat/detail/timers.hpp>
 #include <leat/detail/token_bucket.hpp>
@@ -138,6 +139,29 @@ private:
     std::int64_t too_small_ = -1;  ///< the size of the bucket, if that is less than what is asked for
 };
 
+/// What wait() gives: there are mostly tokens.
+class limiter_request {
+public:
+    using operation_type = limiter_wait;
+    using value_type = void;
+    struct kept_type {};
+
+    limiter_request(limiter_core& of, std::int64_t n) noexcept;
+    limiter_request(const limiter_request& other) noexcept : limiter_request{*other.core_, other.tokens_}
+    {
+    }
+    ~limiter_request();
+    bool try_now(task_root& root, kept_type&) noexcept;
+    limiter_wait make() noexcept
+    {
+        return {*core_, tokens_};
+    }
+
+private:
+    limiter_core* core_;
+    std::int64_t tokens_;
+};
+
 /// A counted reference to a limiter's core.
 class limiter_handle {
 public:
@@ -229,6 +253,8 @@ private:
 /// Cost     a short lock and a look at the clock; no allocation but for reserve() behind waiters.
 class rate_limiter : public detail::limiter_handle {
 public:
+    using wait_operation = detail::eager_call<detail::limiter_request>;
+
     /// Throws  usage_error: burst is negative or absurd; std::bad_alloc.
     explicit rate_limiter(leat::rate events, std::int64_t burst = 1) : limiter_handle{events, burst}
     {
@@ -256,7 +282,7 @@ public:
     /// Throws   usage_error: n is negative, or more than the burst is, or has become; cancelled_error,
     ///          timed_out_error: the task's context ended first.
     /// Cancel   safe: a cancelled wait has taken none, and those behind it move up. A case for select.
-    [[nodiscard]] detail::limiter_wait wait(std::int64_t n = 1);
+    [[nodiscard]] wait_operation wait(std::int64_t n = 1);
 
     leat::rate rate() const noexcept;
     std::int64_t burst() const noexcept;
