@@ -665,6 +665,11 @@ public:
     virtual void ready(task_root& root, turn* by) noexcept = 0;
     /// Makes a task runnable, behind those that already are.
     virtual void ready_later(task_root& root, turn* by) noexcept = 0;
+    /// The same for the running task, which lets others run first.
+    virtual void yielded(task_root& root, turn* by) noexcept
+    {
+        ready_later(root, by);
+    }
     /// Makes a task runnable that the running one will wait for: before everything else, the last to be forked
     /// first, if that is possible.
     virtual void fork(task_root& root, turn* by) noexcept
