@@ -96,6 +96,16 @@ newest_compiler() {
     fi
 }
 
+# install_tools PROGRAM PACKAGE...: in pairs, those that are not there; it is no failure if they can not be had.
+install_tools() {
+    local missing=()
+    while [ $# -gt 1 ]; do
+        have "$1" || missing+=("$2")
+        shift 2
+    done
+    [ ${#missing[@]} -eq 0 ] || ! can_install || try_install "${missing[@]}" || true
+}
+
 # Installs what a build with the given compiler needs and is not there.
 install_what_builds_need() {
     local compiler=$1 missing=()
@@ -123,4 +133,6 @@ install_what_builds_need() {
         missing+=(zlib1g-dev)
     fi
     [ ${#missing[@]} -eq 0 ] || install_packages "${missing[@]}"
+    # Some tests are skipped without these.
+    install_tools wrk wrk nc netcat-openbsd openssl openssl
 }

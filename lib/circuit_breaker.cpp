@@ -239,7 +239,7 @@ void circuit_permit::fail(const std::exception_ptr& thrown)
 {
     if (of_ == nullptr || detail::code_of(thrown) == std::errc::operation_canceled)
         return;
-    if (of_->options_.counts == nullptr || of_->options_.counts(thrown))
+    if (!of_->options_.counts || of_->options_.counts(thrown))
         fail();
     else
         succeed();

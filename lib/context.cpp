@@ -508,6 +508,15 @@ bool cancel_node::add(context_callback& callback) noexcept
     return true;
 }
 
+bool cancel_node::unseen(std::uint32_t holding) noexcept
+{
+    // With acquire: those who have let go had their last say before.
+    if (holders() != holding)
+        return false;
+    std::lock_guard hold{lock};
+    return error() == 0 && children_.empty() && callbacks_.empty() && waiters.empty() && !stop_source_;
+}
+
 bool cancel_node::remove(context_callback& callback) noexcept
 {
     std::lock_guard hold{lock};

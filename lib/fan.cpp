@@ -14,4 +14,10 @@ void throw_no_workers()
     throw usage_error{"leat: the number of workers is positive"};
 }
 
+void throw_no_order()
+{
+    throw usage_error{
+        "leat: a fan_out gives on what is done, in no order; from(in) | map(f, {.ordered = true}) keeps it"};
+}
+
 }  // namespace leat::detail

@@ -94,10 +94,20 @@ void pipeline_run::rethrow_collected()
     throw group_error{std::move(all)};
 }
 
-bool told_to_end() noexcept
+bool pipeline_run::ended_from_below() const noexcept
 {
     const turn* const here = current_turn();
-    return here != nullptr && here->root->stop_requested();
+    return here != nullptr && here->root->stop_requested() && !group_.context().cancelled();
+}
+
+void end_if_told()
+{
+    const turn* const here = current_turn();
+    if (here == nullptr)
+        return;
+    here->root->settle();
+    if (here->root->stop_requested())
+        throw_stopped(*here->root);
 }
 
 void throw_bad_amount()
@@ -164,7 +174,8 @@ std::string window_stage::describe() const
 
 std::string slice_stage::describe() const
 {
-    return first_ == 0 ? "take (" + std::to_string(beyond_) + ")" : "skip (" + std::to_string(first_) + ")";
+    return beyond_ == endless ? "skip (" + std::to_string(first_) + ")"
+                              : "take (" + std::to_string(beyond_) + ")";
 }
 
 std::string throttle_stage::describe() const

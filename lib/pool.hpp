@@ -149,7 +149,6 @@ private:
         counter.store(counter.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
     }
 
-    const bool alone_;                  ///< there is no other worker, who might steal
     task_root* straight_on_ = nullptr;  ///< what the turn that is ending goes on with
     std::atomic<task_root*> slot_{nullptr};
     int slot_streak_ = 0;

@@ -20,7 +20,7 @@ bool retry_state::next(const std::exception_ptr& failure, clock::duration& wait)
     ++made_;
     if (policy_.attempts != 0 && made_ >= policy_.attempts)
         return false;
-    if (policy_.when != nullptr && !policy_.when(failure))
+    if (policy_.when && !policy_.when(failure))
         return false;
     double nanoseconds = std::min(delay_, static_cast<double>(policy_.max_delay.count()));
     delay_ = nanoseconds * std::max(policy_.factor, 1.0);

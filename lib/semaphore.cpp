@@ -1,6 +1,6 @@
 #include <leat/detail/semaphore_core.hpp>
 
-#include <leat/detail/mutex_core.hpp>
+#include <leat/detail/locking.hpp>
 #include <leat/error.hpp>
 #include <leat/inspect.hpp>
 
@@ -67,11 +67,18 @@ void semaphore_core::release_slowly(number given) noexcept
             return false;
         }
         if (!std::exchange(returned, true))
-            word_.fetch_add(given * one, std::memory_order_release);
+            change_queued(given);
         return serve_some(wakes);
     });
     if (!returned)
         release(given);
+}
+
+// With the spinlock, while `queued` is set: nobody else changes the word. Acquire: what those did who gave permits back
+// before that, without the spinlock, is handed on.
+void semaphore_core::change_queued(number by) noexcept
+{
+    word_.store(word_.load(std::memory_order_acquire) + by * one, std::memory_order_release);
 }
 
 void semaphore_core::serve() noexcept
@@ -112,7 +119,7 @@ bool semaphore_core::serve_some(wake_list& wakes) noexcept
             first->state_ = semaphore_waiter::state::too_large;
         } else {
             first->state_ = semaphore_waiter::state::granted;
-            word_.fetch_sub(first->wanted_ * one, std::memory_order_relaxed);
+            change_queued(-first->wanted_);
         }
     }
     return true;
@@ -167,7 +174,8 @@ bool semaphore_waiter::try_complete(wake_list&) noexcept
         const semaphore_core::number to =
             possible ? (seen & ~semaphore_core::queued) - wanted_ * semaphore_core::one
                      : seen | semaphore_core::queued;
-        if (!of_->word_.compare_exchange_weak(seen, to, std::memory_order_acquire, std::memory_order_relaxed))
+        if (to != seen &&
+            !of_->word_.compare_exchange_weak(seen, to, std::memory_order_acquire, std::memory_order_relaxed))
             continue;
         const bool too_many = !possible && of_->waiting() >= behind_;
         if (possible || too_many)

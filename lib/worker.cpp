@@ -40,14 +40,15 @@ constexpr unsigned pool_tick_shift = 16;  // timers are rounded up to 65 microse
 }  // namespace
 
 worker::worker(pool& of, std::size_t index, std::size_t count)
-    : pool_{of}, index_{index}, timers_{timer_shard::make(of, pool_tick_shift, of.now())}, alone_{count == 1},
-      turns_seen_(count)
+    : pool_{of}, index_{index}, timers_{timer_shard::make(of, pool_tick_shift, of.now())}, turns_seen_(count)
 {
     sched = &of;
     random = 0x9e3779b97f4a7c15U * (index + 1) ^ static_cast<std::uint64_t>(of.now());
     // Ids are dealt out like cards, so that no counter is shared; zero goes to those outside.
     next_id = index + 1;
     id_step = count + 1;
+    if (count > 1)
+        seat = static_cast<std::uint8_t>(index % 255 + 1);
 }
 
 void worker::run() noexcept
@@ -107,7 +108,7 @@ task_root* worker::take_from(std::atomic<task_root*>& place) const noexcept
     task_root* const there = place.load(std::memory_order_relaxed);
     if (there == nullptr)
         return nullptr;
-    if (!alone_)
+    if (has_company())
         return place.exchange(nullptr, std::memory_order_acquire);
     place.store(nullptr, std::memory_order_relaxed);
     return there;

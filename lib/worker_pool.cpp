@@ -17,17 +17,18 @@ class next_job final : public waiter {
 public:
     using value_type = pool_job*;
 
-    explicit next_job(worker_pool_core& of) noexcept : core_{of}
+    next_job(worker_pool_core& of, job_context& with) noexcept : under{with}, core_{of}
     {
     }
-    next_job(const next_job& other) noexcept : core_{other.core_}
+    next_job(const next_job& other) noexcept : under{other.under}, core_{other.core_}
     {
     }
     ~next_job()
     {
         // Of a worker that is destroyed before it could begin.
+        bool unseen = false;
         if (job != nullptr)
-            static_cast<void>(core_.finished(*job));
+            static_cast<void>(core_.finished(*job, unseen));
     }
     void prepare(turn&) noexcept
     {
@@ -44,7 +45,7 @@ public:
             failure.swap(core_.orphan);
             return true;
         }
-        job = core_.take(wakes);
+        job = core_.take(under, wakes);
         return job != nullptr || core_.is_closed();
     }
     // Who has worked last is the first to go on: the others may find that they are not needed.
@@ -71,6 +72,7 @@ public:
         return std::exchange(job, nullptr);
     }
 
+    job_context& under;       ///< the worker's
     pool_job* job = nullptr;  ///< by whoever wins it; null if the pool has been closed
     std::exception_ptr failure;
 
@@ -119,13 +121,16 @@ public:
     job_in_hand& operator=(const job_in_hand&) = delete;
     ~job_in_hand()
     {
+        bool unseen = false;
         if (job_ != nullptr)
-            static_cast<void>(core_.finished(*job_));
+            static_cast<void>(core_.finished(*job_, unseen));
     }
-    void finish()
+    /// Whether its context can be used for another, if nobody has seen it. Throws a failure that nobody looks at.
+    bool finish(bool unseen)
     {
-        if (const std::exception_ptr unseen = core_.finished(*std::exchange(job_, nullptr)))
-            std::rethrow_exception(unseen);
+        if (const std::exception_ptr failure = core_.finished(*std::exchange(job_, nullptr), unseen))
+            std::rethrow_exception(failure);
+        return unseen;
     }
 
 private:
@@ -133,39 +138,50 @@ private:
     pool_job* job_;
 };
 
-task<> work(worker_seat seat)
+/// Works under this context, which the running task has been given. Result: whether there is more to do, under another.
+task<bool> work_under(worker_seat& seat, job_context& under)
 {
     worker_pool_core& core = seat.core();
-    for (;;) {
+    const std::uint32_t holders = under.node().holders();
+    for (bool unseen = true; unseen;) {
         pool_job* job = nullptr;
         if (core.elastic()) {
-            const auto got = co_await select(next_job{core}, after(core.idle_time()));
+            const auto got = co_await select(next_job{core, under}, after(core.idle_time()));
             if (got.index == 1) {
                 if (seat.retire())
-                    co_return;
+                    co_return false;
                 continue;
             }
             job = std::get<0>(got.value);
         } else {
-            next_job next{core};
+            next_job next{core, under};
             job = co_await next;
         }
         if (job == nullptr)
-            co_return;
+            co_return false;
         job_in_hand now{core, *job};
-        std::exception_ptr not_begun;
-        if (job->context().cancelled()) {
-            not_begun = std::make_exception_ptr(cancelled_error{job->context().cause()});
-        } else {
+        if (under.get().cancelled()) {
+            job->refuse(std::make_exception_ptr(cancelled_error{under.get().cause()}));
+        } else if (!job->run_now()) {
+            std::exception_ptr not_begun;
             try {
-                co_await with_context(job->context(), job->run());
+                co_await job->run();
             } catch (...) {
                 not_begun = std::current_exception();
             }
+            if (not_begun)
+                job->refuse(not_begun);
         }
-        if (not_begun)
-            job->refuse(not_begun);
-        now.finish();
+        unseen = now.finish(under.node().unseen(holders));
+    }
+    co_return true;
+}
+
+task<> work(worker_seat seat)
+{
+    for (bool more = true; more;) {
+        const auto under = make_shared_object<job_context>(seat.core().context());
+        more = co_await with_context(under->get(), work_under(seat, *under));
     }
 }
 
@@ -200,8 +216,7 @@ worker_pool_options checked(worker_pool_options options)
 
 // -- jobs ------------------------------------------------------------------------------------------------
 
-pool_job::pool_job(worker_pool_core& of, job_priority rank)
-    : priority{rank}, pool_{one_more_owner(of)}, own_{with_cancel(of.context())}
+pool_job::pool_job(worker_pool_core& of, job_priority rank) : priority{rank}, pool_{one_more_owner(of)}
 {
 }
 
@@ -213,7 +228,8 @@ void pool_job::cancel() noexcept
 void pool_job::drop_handle() noexcept
 {
     bool unseen = false;
-    {
+    // Who has seen its result need not ask what it was.
+    if (!observed_) {
         std::lock_guard hold{join_lock};
         handled_ = false;
         unseen = done() && !observed_;
@@ -310,8 +326,8 @@ auto worker_pool_core::submit(pool_job& job, wake_list& wakes) noexcept -> submi
     if (closed_)
         return submitted::refused;
     if (auto* const worker = static_cast<next_job*>(workers.win_front(wakes))) {
-        job.ref();
-        set_running(job);
+        job.ref_first();
+        set_running(job, worker->under);
         worker->job = &job;
         return submitted::accepted;
     }
@@ -326,19 +342,19 @@ auto worker_pool_core::submit(pool_job& job, wake_list& wakes) noexcept -> submi
     return submitted::calls_for_worker;
 }
 
-pool_job* worker_pool_core::take(wake_list& wakes) noexcept
+pool_job* worker_pool_core::take(job_context& under, wake_list& wakes) noexcept
 {
     for (linked_list<pool_job>& each : queue_)
         if (pool_job* const job = each.pop_front()) {
             --queued_;
-            set_running(*job);
+            set_running(*job, under);
             fill_queue(wakes);
             return job;
         }
     // Only a queue without places is empty while somebody waits for one.
     if (submit_waiter* const next = win_submitter(wakes)) {
-        next->job_->ref();
-        set_running(*next->job_);
+        next->job_->ref_first();
+        set_running(*next->job_, under);
         return next->job_;
     }
     return nullptr;
@@ -375,15 +391,16 @@ void worker_pool_core::fill_queue(wake_list& wakes) noexcept
 
 void worker_pool_core::enqueue(pool_job& job) noexcept
 {
-    job.ref();
+    job.ref_first();
     job.at = pool_job::stage::queued;
     queue_[rank(job.priority)].push_back(job);
     ++queued_;
 }
 
-void worker_pool_core::set_running(pool_job& job) noexcept
+void worker_pool_core::set_running(pool_job& job, job_context& under) noexcept
 {
     job.at = pool_job::stage::running;
+    job.under = &under;
     at_work_.push_back(job);
     ++running_;
 }
@@ -395,12 +412,16 @@ void worker_pool_core::wake_if_idle(wake_list& wakes) noexcept
             ;
 }
 
-std::exception_ptr worker_pool_core::finished(pool_job& job) noexcept
+std::exception_ptr worker_pool_core::finished(pool_job& job, bool& unseen) noexcept
 {
     wake_list wakes;
-    std::exception_ptr unseen = job.complete(wakes);
+    std::exception_ptr failure = job.complete(wakes);
     {
         std::lock_guard hold{lock};
+        unseen = unseen && !job.told_to_stop;
+        job_context& under = *std::exchange(job.under, nullptr);
+        if (!unseen)
+            job.left = one_more_owner(under);
         at_work_.remove(job);
         --running_;
         ++ended_;
@@ -409,7 +430,7 @@ std::exception_ptr worker_pool_core::finished(pool_job& job) noexcept
     }
     wakes.flush(current_turn());
     job.unref();
-    return unseen;
+    return failure;
 }
 
 void worker_pool_core::remove_queued(pool_job& job, wake_list& wakes) noexcept
@@ -425,14 +446,18 @@ void worker_pool_core::remove_queued(pool_job& job, wake_list& wakes) noexcept
 void worker_pool_core::withdraw(pool_job& job) noexcept
 {
     wake_list wakes;
+    shared<job_context> under;
     bool queued = false;
     {
         std::lock_guard hold{lock};
         queued = job.at == pool_job::stage::queued;
         if (queued)
             remove_queued(job, wakes);
+        job.told_to_stop = true;
+        under = job.under != nullptr ? one_more_owner(*job.under) : job.left;
     }
-    job.end_context();
+    if (under)
+        under->end();
     if (queued)
         end_unbegun(job, wakes);
 }
@@ -529,18 +554,18 @@ void worker_pool_core::stop() noexcept
     close();
     refuse_queued();
     for (;;) {
-        pool_job* next = nullptr;
+        shared<job_context> under;
         {
             std::lock_guard hold{lock};
+            pool_job* next = nullptr;
             for (next = at_work_.front(); next != nullptr && next->told_to_stop; next = at_work_.after(*next))
                 ;
             if (next == nullptr)
                 return;
             next->told_to_stop = true;
-            next->ref();
+            under = one_more_owner(*next->under);
         }
-        next->end_context();
-        next->unref();
+        under->end();
     }
 }
 

@@ -35,7 +35,9 @@ UNIT_OF_SUFFIX = {"ns": "ns", "us": "µs", "ms": "ms", "bytes": "B"}
 VERSION_COMMANDS = {"go": ["go", "version"]}
 VERSION_PACKAGES = {
     "asio": "libasio-dev",
+    "beast": "libboost-dev",
     "boost_fiber": "libboost-fiber-dev",
+    "redis": "redis-server",
     "tbb": "libtbb-dev",
     "tokio": "librust-tokio-dev",
 }
@@ -51,6 +53,10 @@ def output_of(*command):
 
 
 # ---- Who takes part ------------------------------------------------------------------------------
+
+
+class Lacking(Exception):
+    """A row can not be measured here; the message says what is not there."""
 
 
 class Variant:
@@ -71,13 +77,15 @@ class Variant:
         return row in self.program_of
 
     def measure(self, row, workers, quick):
-        """What one run prints; None if it does not have the row after all. Raises RuntimeError."""
+        """What one run prints; None if it does not have the row after all. Raises RuntimeError, Lacking."""
         command = [self.program_of[row], row, "--workers", str(workers)] + (["--quick"] if quick else [])
         try:
             run = subprocess.run(command, capture_output=True, text=True, timeout=LONGEST_RUN, check=False)
         except subprocess.TimeoutExpired:
             raise RuntimeError(f"has not ended within {LONGEST_RUN} s") from None
         if run.returncode == NO_SUCH_ROW:
+            if run.stderr.strip():
+                raise Lacking(run.stderr.strip().rpartition("\n")[2])
             return None
         if run.returncode != 0:
             trouble = run.stderr.strip() or "no word"
@@ -203,6 +211,7 @@ class Results:
     def __init__(self):
         self.cells = {}
         self.failures = []
+        self.lacking = {}
 
     def add(self, row, workers, variant, unit, measured):
         samples = self._samples(row, workers, variant, unit)
@@ -287,6 +296,11 @@ def run_all(rows, variants, workers_list, repeat, quick, progress, results):
                 ended += 1
                 try:
                     measured = variant.measure(row, workers, quick)
+                except Lacking as what:
+                    results.lacking[f"{row} ({variant.name})"] = str(what)
+                    taking_part = [other for other in taking_part if other is not variant]
+                    total -= repeat - turn - 1
+                    continue
                 except RuntimeError as failure:
                     trouble = f"{row}, {plural(workers, 'worker')}: {variant.name} {failure}"
                     results.failures.append(trouble)
@@ -540,6 +554,7 @@ def main(own_words, words):
         progress.say("interrupted; this is what there is")
         results.failures.append("interrupted")
     progress.clear()
+    about["lacking"].update(results.lacking)
 
     print_header(about)
     print_table(results, [other.name for other in others + rivals])

@@ -1,10 +1,14 @@
-// The other side of the rows over TCP, the same for leat and for every rival: plain epoll, on the last processor. The
-// program that has started it, the server, is kept to the first.
+// The other side of the rows over TCP, the same for leat and for every rival, on the last processor: plain epoll, or a
+// tool that everybody uses. The program that has started it, the server, is kept to the first.
 //
-//   load_client echo PORT CONNECTIONS MESSAGES   64 bytes there and back, one message at a time on each connection
-//   load_client accept PORT AT-A-TIME TIMES      connects, waits for the end, closes
+//   load_client echo PORT CONNECTIONS MESSAGES 1     64 bytes there and back, one message at a time on each connection
+//   load_client accept PORT AT-A-TIME TIMES 1        connects, waits for the end, closes
+//   load_client set PORT CONNECTIONS REQUESTS AHEAD  redis-benchmark -t set -P AHEAD; or get
+//   load_client http PORT CONNECTIONS REQUESTS 1     wrk, which takes a time: that of so many requests at 50,000/s
 //
-// Prints how many seconds that took, without the connecting of `echo`. Exit 1 if what came back is not what was sent.
+// Prints how many seconds that took, without the connecting of `echo`, and how many times it was done. Exit 1 if what came
+// back is not what was sent; 77, with a word on stderr, if there is no such tool.
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <chrono>
@@ -13,6 +17,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <string_view>
@@ -24,6 +29,7 @@
 #include <sys/epoll.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 namespace {
@@ -166,13 +172,101 @@ double accept(int port, int at_a_time, long times)
     return seconds_since(begin);
 }
 
+// ---- Tools ---------------------------------------------------------------------------------------
+
+struct run {
+    double seconds;
+    double times;
+};
+
+class no_such_tool : public std::runtime_error {
+public:
+    using std::runtime_error::runtime_error;
+};
+
+/// What a command has printed. Throws no_such_tool if there is no such program, std::runtime_error if it fails.
+std::string output_of(const std::string& command, const std::string& package)
+{
+    const std::string tool = command.substr(0, command.find(' '));
+    std::FILE* const pipe =
+        popen(("command -v " + tool + " >/dev/null || exit 127; exec " + command + " 2>&1").c_str(), "r");
+    if (pipe == nullptr)
+        throw std::runtime_error{"can not start " + tool};
+    std::string text;
+    std::array<char, 4096> piece{};
+    while (const std::size_t got = std::fread(piece.data(), 1, piece.size(), pipe))
+        text.append(piece.data(), got);
+    const int status = pclose(pipe);
+    if (WIFEXITED(status) && WEXITSTATUS(status) == 127)
+        throw no_such_tool{"no " + tool + " (Debian: " + package + ")"};
+    if (status != 0)
+        throw std::runtime_error{tool + " has failed: " + text};
+    return text;
+}
+
+/// The number behind the first occurrence of a text.
+std::optional<double> number_after(const std::string& text, const std::string& mark)
+{
+    const std::size_t at = text.find(mark);
+    if (at == std::string::npos)
+        return std::nullopt;
+    return std::strtod(text.c_str() + at + mark.size(), nullptr);
+}
+
+run redis(const std::string& command, int port, int connections, long requests, long ahead)
+{
+    const auto benchmark = [&](const std::string& what, int clients, long count, long at_once) {
+        return output_of("redis-benchmark -h 127.0.0.1 -p " + std::to_string(port) + " -t " + what + " -c " +
+                             std::to_string(clients) + " -n " + std::to_string(count) + " -P " +
+                             std::to_string(at_once) + " --csv",
+                         "redis-tools");
+    };
+    if (command == "get")
+        benchmark("set", 1, 1, 1);  // so that there is something
+    const std::string told = benchmark(command, connections, requests, ahead);
+    const std::string name = command == "get" ? "GET" : "SET";
+    const std::optional<double> rate = number_after(told, "\"" + name + "\",\"");
+    if (!rate || *rate <= 0 || told.find("rror") != std::string::npos)
+        throw std::runtime_error{"redis-benchmark has printed " + told};
+    const auto times = static_cast<double>(requests);
+    return {std::max(times / *rate, 1e-6), times};
+}
+
+run http(int port, int connections, long requests)
+{
+    const long seconds = std::max(1L, requests / 50'000);
+    const std::string told =
+        output_of("wrk -t 1 -c " + std::to_string(connections) + " -d " + std::to_string(seconds) +
+                      "s http://127.0.0.1:" + std::to_string(port) + "/",
+                  "wrk");
+    const std::optional<double> rate = number_after(told, "Requests/sec:");
+    // "  123456 requests in 2.00s, 15.00MB read"
+    const std::size_t line = told.rfind('\n', told.find(" requests in "));
+    const double times = line == std::string::npos ? 0 : std::strtod(told.c_str() + line, nullptr);
+    if (!rate || *rate <= 0 || times <= 0 || told.find("rrors:") != std::string::npos ||
+        told.find("Non-2xx") != std::string::npos)
+        throw std::runtime_error{"wrk has printed " + told};
+    return {times / *rate, times};
+}
+
+run load(const std::string& what, int port, int connections, long amount, long ahead)
+{
+    if (what == "set" || what == "get")
+        return redis(what, port, connections, amount, ahead);
+    if (what == "http")
+        return http(port, connections, amount);
+    return {what == "echo" ? echo(port, connections, amount) : accept(port, connections, amount),
+            static_cast<double>(amount)};
+}
+
 }  // namespace
 
 int main(int argc, char** argv)
 {
     const std::vector<std::string_view> words(argv + 1, argv + argc);
-    if (words.size() != 4 || (words[0] != "echo" && words[0] != "accept")) {
-        std::fputs("usage: load_client echo|accept PORT CONNECTIONS AMOUNT\n", stderr);
+    const std::vector<std::string_view> known{"accept", "echo", "get", "http", "set"};
+    if (words.size() != 5 || std::find(known.begin(), known.end(), words[0]) == known.end()) {
+        std::fputs("usage: load_client echo|accept|set|get|http PORT CONNECTIONS AMOUNT AHEAD\n", stderr);
         return 2;
     }
     const auto number = [&](std::size_t which) { return std::atol(argv[which + 1]); };
@@ -185,8 +279,11 @@ int main(int argc, char** argv)
         getrlimit(RLIMIT_NOFILE, &files);
         files.rlim_cur = files.rlim_max;
         setrlimit(RLIMIT_NOFILE, &files);
-        std::printf("%.9f\n",
-                    words[0] == "echo" ? echo(port, connections, amount) : accept(port, connections, amount));
+        const run done = load(argv[1], port, connections, amount, number(4));
+        std::printf("%.9f %.0f\n", done.seconds, done.times);
+    } catch (const no_such_tool& failure) {
+        std::fprintf(stderr, "%s\n", failure.what());
+        return 77;
     } catch (const std::exception& failure) {
         std::fprintf(stderr, "load_client: %s\n", failure.what());
         return 1;

@@ -7,8 +7,8 @@
 //
 // A repetition prints one line of JSON: the value is per operation, in the row's unit. Whoever wants medians runs
 // the program again: ./dev bench does, in turn with other libraries, so that a machine that slows down does so
-// for all. The result of the work is checked; a wrong one ends the program with 1, a row that it does not have
-// with 77.
+// for all. The result of the work is checked; a wrong one ends the program with 1, a row that it does not have with
+// 77, and so does one that needs a tool which is not there, of which it tells on stderr.
 //
 // A program is one source file. Define PERF_COUNT_ALLOCATIONS before this is included to count what goes through
 // operator new; sanitizers have an operator new of their own, so nothing is counted with them.
@@ -284,8 +284,6 @@ private:
 
 // ---- The program ---------------------------------------------------------------------------------
 
-inline constexpr int exit_no_such_row = 77;
-
 inline int covers(const std::vector<row>& rows, std::vector<std::string_view> names)
 {
     std::vector<std::string_view> mine;
@@ -357,12 +355,14 @@ inline int program(int argc, char** argv, const std::vector<row>& rows)
         try {
             each.measure(static_cast<std::ptrdiff_t>(workers), quick, exactly);
             return 0;
+        } catch (const lacking&) {
+            return exit_lacking;
         } catch (const std::exception& failure) {
             std::fprintf(stderr, "%s: %s\n", each.name().c_str(), failure.what());
             return 1;
         }
     }
-    return exit_no_such_row;
+    return exit_lacking;
 }
 
 }  // namespace perf

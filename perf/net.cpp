@@ -1,8 +1,5 @@
 // Services over loopback: the server has one processor, the client another.
-#include "load.hpp"
-#include "measure.hpp"
-
-#include <leat/asio/net.hpp>
+#include "served.hpp"
 
 #include <asio/write.hpp>
 
@@ -41,21 +38,6 @@ leat::task<> hang_up([[maybe_unused]] net::socket peer)
     co_return;
 }
 
-template <class Handler>
-leat::task<> serve(perf::repetition& rep, Handler handler, perf::load wanted)
-{
-    net::acceptor acceptor =
-        net::listen(leat::this_task::executor(), {asio::ip::address_v4::loopback(), 0}, 4096);
-    const int port = acceptor.local_endpoint().port();
-    auto serving = leat::spawn(leat::listen_and_serve(acceptor, handler));
-    wanted.amount = rep.amount(wanted.amount, wanted.connections);
-    const perf::load_result got = co_await leat::blocking([=] { return perf::run_load(wanted, port); });
-    serving.cancel();
-    static_cast<void>(co_await leat::as_result(serving));
-    rep.value(got.per_second);
-    rep.also("server_us", got.server_us);
-}
-
 constexpr perf::load one{"echo", 1, 20'000};
 constexpr perf::load some{"echo", 64, 400'000};
 constexpr perf::load many{"echo", 1000, 400'000};
@@ -63,23 +45,23 @@ constexpr perf::load connections{"accept", 16, 20'000};
 
 leat::task<> echo_c1(perf::repetition& rep)
 {
-    return serve(rep, echo, one);
+    return perf::serve(rep, echo, one);
 }
 leat::task<> echo_c64(perf::repetition& rep)
 {
-    return serve(rep, echo, some);
+    return perf::serve(rep, echo, some);
 }
 leat::task<> echo_c1000(perf::repetition& rep)
 {
-    return serve(rep, echo, many);
+    return perf::serve(rep, echo, many);
 }
 leat::task<> echo_stream_c64(perf::repetition& rep)
 {
-    return serve(rep, echo_stream, some);
+    return perf::serve(rep, echo_stream, some);
 }
 leat::task<> accept_rate(perf::repetition& rep)
 {
-    return serve(rep, hang_up, connections);
+    return perf::serve(rep, hang_up, connections);
 }
 
 }  // namespace

@@ -6,11 +6,21 @@
 #include <cstdlib>
 #include <ctime>
 #include <fstream>
+#include <stdexcept>
 #include <string>
 
 #include <unistd.h>
 
 namespace perf {
+
+/// A row can not be measured here, as something has not been installed. Somebody has said what.
+class lacking : public std::runtime_error {
+public:
+    using std::runtime_error::runtime_error;
+};
+
+/// The status of a program that has not got a row, or can not run it here.
+inline constexpr int exit_lacking = 77;
 
 /// Memory that the process has at the moment; zero where that can not be told.
 inline std::int64_t resident_bytes()
@@ -36,11 +46,11 @@ inline std::int64_t peak_kilobytes()
     return 0;
 }
 
-/// Processor time that all threads of the process have used.
-inline std::chrono::nanoseconds processor_time()
+/// Processor time that all threads of a process have used: this one, or whose clock it is.
+inline std::chrono::nanoseconds processor_time(clockid_t of = CLOCK_PROCESS_CPUTIME_ID)
 {
     timespec now{};
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
+    clock_gettime(of, &now);
     return std::chrono::seconds{now.tv_sec} + std::chrono::nanoseconds{now.tv_nsec};
 }
 

@@ -1,15 +1,14 @@
 // A pipeline whose stages all work at once, and all stop when one of them fails
 //
-// The problem: a car passes from station to station; each works on one car while the others work on theirs.
-// When a car fails the safety test the whole line stops, however much is still on it.
+// The problem: a car passes from station to station; each works on one car while the others work on theirs. When a car
+// fails the safety test the whole line stops, however much is still on it.
 //
 //     chassis ──▶ engine ──▶ paint ──▶ tires ──▶ safety test ──▶ out
 //        ▲          ▲          ▲         ▲            ╎
 //        └╌╌╌╌╌╌╌╌╌╌┴╌╌╌╌╌╌╌╌╌╌┴╌╌╌╌╌╌╌╌╌┴╌╌╌ cancel ╌┘
 //
-// The first station would go on for ever, all others wait for the one before. Nobody has to tell them to
-// stop: the exception of the safety test ends the group, which cancels the rest, waits for them, and throws
-// it again.
+// Nobody has to tell the stations to stop: the exception of the safety test ends the pipeline's group, which cancels the
+// rest, waits for them, and throws it again.
 //
 // Run it with   ./dev run car_factory
 // It prints each car as it leaves. The slowest station, the engine, sets the pace:
@@ -19,67 +18,46 @@
 //     ...
 //     2.05 s  the line has stopped: car 5: chassis, engine, paint, tires, but no brakes
 
+#include "common/say.hpp"
+
 #include <leat/leat.hpp>
 
-#include <chrono>
-#include <cstdio>
 #include <stdexcept>
 #include <string>
-#include <utility>
 
 namespace {
 
 using namespace std::chrono_literals;
 using car = std::string;  // what it is made of
 
-double seconds_since(leat::clock::time_point begin)
+auto station(std::string part, std::chrono::milliseconds takes)
 {
-    return std::chrono::duration<double>(leat::clock::now() - begin).count();
-}
-
-leat::task<> lay_chassis(leat::sender<car> out)
-{
-    for (int number = 1;; ++number) {
-        co_await leat::sleep_for(100ms);
-        car next = "car " + std::to_string(number) + ": chassis";
-        co_await out.send(std::move(next));
-    }
-}
-
-leat::task<> station(std::string part, std::chrono::milliseconds takes, leat::receiver<car> in,
-                     leat::sender<car> out)
-{
-    while (auto next = co_await in.recv()) {
+    auto work = [part, takes](car next) -> leat::task<car> {
         co_await leat::sleep_for(takes);
-        *next += ", " + part;
-        co_await out.send(std::move(*next));
-    }
-}
-
-leat::task<> test_safety(leat::receiver<car> in, leat::clock::time_point begin)
-{
-    for (int tested = 1; auto next = co_await in.recv(); ++tested) {
-        co_await leat::sleep_for(100ms);
-        if (tested == 5)
-            throw std::domain_error{*next + ", but no brakes"};
-        std::printf("%.2f s  %s\n", seconds_since(begin), next->c_str());
-    }
+        co_return next + ", " + part;
+    };
+    return leat::map(work, {.workers = 1});
 }
 
 leat::task<> factory()
 {
     const auto begin = leat::clock::now();
-    leat::channel<car> bare, driven, painted, complete;
+    auto lay_chassis = [number = 0]() mutable -> leat::task<car> {
+        co_await leat::sleep_for(100ms);
+        co_return "car " + std::to_string(++number) + ": chassis";
+    };
+    auto test_safety = [begin, tested = 0](car next) mutable -> leat::task<> {
+        co_await leat::sleep_for(100ms);
+        if (++tested == 5)
+            throw std::domain_error{next + ", but no brakes"};
+        common::say(begin, next);
+    };
+    auto line = leat::from(lay_chassis) | station("engine", 300ms) | station("paint", 200ms) |
+                station("tires", 150ms) | leat::for_each(test_safety, {.workers = 1});
     try {
-        co_await leat::with_group([&](leat::task_group& line) -> leat::task<> {
-            co_await line.spawn(lay_chassis(bare));
-            co_await line.spawn(station("engine", 300ms, bare, driven));
-            co_await line.spawn(station("paint", 200ms, driven, painted));
-            co_await line.spawn(station("tires", 150ms, painted, complete));
-            co_await line.spawn(test_safety(complete, begin));
-        });
+        co_await std::move(line);
     } catch (const std::domain_error& defect) {
-        std::printf("%.2f s  the line has stopped: %s\n", seconds_since(begin), defect.what());
+        common::say(begin, std::string{"the line has stopped: "} + defect.what());
     }
 }
 

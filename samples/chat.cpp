@@ -189,7 +189,7 @@ int main(int argc, char** argv)
     };
     try {
         leat::serve(server(static_cast<unsigned short>(number(1, 7001)),
-                           std::max<std::size_t>(number(2, 64), 1), number(3, 1000)));
+                           std::max<std::size_t>(number(2, 64), 2), number(3, 1000)));
     } catch (const std::exception& problem) {
         std::fprintf(stderr, "chat: %s\n", problem.what());
         return 1;

@@ -1,25 +1,20 @@
 // Two players, one ball, and a referee who takes it away
 //
 // The problem: two tasks take turns without sharing anything (after Sameer Ajmani's "Advanced Go Concurrency
-// Patterns"). The ball is a value: whoever has received it owns it, and nobody else can touch it.
+// Patterns"). The ball is a value: whoever has received it owns it.
 //
 //     ping ◀──── table ────▶ pong
 //                  ▲
 //               referee
 //
-// The table is an unbuffered channel, and its receivers are served in the order in which they came. So a
-// player who has just played stands behind the other one, and the referee, who comes late, behind both.
+// The table is an unbuffered channel, and its receivers are served in the order in which they came.
 //
 // Run it with   ./dev run ping_pong
-//
 // It prints
 //
 //     ping 1
 //     pong 2
-//     ping 3
-//     pong 4
-//     ping 5
-//     pong 6
+//     ...
 //     time: the ball has been hit 6 times
 
 #include <leat/leat.hpp>

@@ -391,21 +391,40 @@ TEST_CASE("broker: subscribe, publish, unsubscribe and close race; every subscri
         std::atomic<long> wrong_order{0};
         std::atomic<long> wrong_sum{0};
         std::atomic<long> wrong_topic{0};
+        std::atomic<long> published{0};
+        std::atomic<long> refused{0};
+        std::atomic<int> publishing{3};
+        const bool closed_early = round % 4 < 2;
         pool.block_on([&]() -> leat::task<> {
             leat::broker<std::string, std::pair<int, int>> news{{.retain = round % 2 == 0}};
+            // Of each policy one who is there from before the first message until after the last.
+            std::array<leat::subscription<std::string, std::pair<int, int>>, 5> witnesses;
+            std::array<std::uint64_t, 5> witnessed{};
+            for (std::size_t i = 0; i < witnesses.size(); ++i)
+                witnesses[i] =
+                    news.subscribe_all({.capacity = 2, .overflow = static_cast<overflow_policy>(i)});
             co_await leat::with_group([&](leat::task_group& group) -> leat::task<> {
+                for (std::size_t i = 0; i < witnesses.size(); ++i)
+                    co_await group.spawn([&, i]() -> leat::task<> {
+                        while (auto got = co_await witnesses[i].recv())
+                            ++witnessed[i];
+                    });
                 for (int publisher = 0; publisher < 3; ++publisher)
                     co_await group.spawn([&, publisher]() -> leat::task<> {
                         for (int i = 1; i <= 300; ++i) {
                             const std::string topic = "t." + std::to_string(i % 5);
                             const auto sent =
                                 co_await leat::as_result(news.publish(topic, std::pair{publisher, i}));
-                            if (!sent)
+                            if (!sent) {
+                                ++refused;
                                 break;
+                            }
+                            ++published;
                             if (i % 40 == 0)
                                 static_cast<void>(news.forget(topic));
                         }
-                        if (publisher == 0)
+                        const bool last = --publishing == 0;
+                        if (closed_early ? publisher == 0 : last)
                             news.close();
                     });
                 for (int reader = 0; reader < 8; ++reader)
@@ -419,12 +438,14 @@ TEST_CASE("broker: subscribe, publish, unsubscribe and close race; every subscri
                                                       : news.subscribe(topic_pattern{"t.*"}, how);
                             std::array<std::array<int, 3>, 5> last{};
                             bool ended = false;
+                            std::uint64_t received = 0;
                             for (int i = 0; i < 10 + 10 * reader; ++i) {
                                 const auto got = co_await mine.recv_from();
                                 if (!got) {
                                     ended = true;
                                     break;
                                 }
+                                ++received;
                                 wrong_topic += life % 2 == 0 && got->topic != name;
                                 const int topic = got->topic.back() - '0';
                                 wrong_topic += got->message.second % 5 != topic;
@@ -437,13 +458,29 @@ TEST_CASE("broker: subscribe, publish, unsubscribe and close race; every subscri
                             mine.unsubscribe();
                             const leat::subscription_stats stats = mine.stats();
                             wrong_sum += stats.published != stats.delivered + stats.dropped ||
-                                         stats.queued != 0 || stats.pending != 0;
+                                         stats.queued != 0 || stats.pending != 0 ||
+                                         stats.delivered != received;
                             if (ended && news.closed())
                                 break;
                         }
                     });
             });
+            for (std::size_t i = 0; i < witnesses.size(); ++i) {
+                const leat::subscription_stats stats = witnesses[i].stats();
+                const auto policy = static_cast<overflow_policy>(i);
+                CAPTURE(i);
+                CHECK(stats.delivered == witnessed[i]);
+                CHECK(stats.published == stats.delivered + stats.dropped);
+                // Publishing and closing at the same time, a message may reach some and not others.
+                const auto sure = static_cast<std::uint64_t>(published.load());
+                CHECK(stats.published <= sure + static_cast<std::uint64_t>(refused.load()));
+                if (policy != overflow_policy::disconnect && !closed_early)
+                    CHECK(stats.published == sure);
+                if (policy == overflow_policy::block && !closed_early)
+                    CHECK(stats.dropped == 0);
+            }
         });
+        CHECK((closed_early || (published.load() == 900 && refused.load() == 0)));
         CHECK(wrong_order.load() == 0);
         CHECK(wrong_sum.load() == 0);
         CHECK(wrong_topic.load() == 0);

@@ -243,6 +243,21 @@ TEST_CASE("circuit_breaker: opens at a rate of failures within a time, and forge
     });
 }
 
+TEST_CASE("circuit_breaker: what says whether a failure counts may capture")
+{
+    leat::sim::world world;
+    bool counts = false;
+    world.run([&]() -> leat::task<> {
+        circuit_breaker circuit{{.trip = trip_policy::consecutive(1),
+                                 .counts = [&counts](const std::exception_ptr&) { return counts; }}};
+        static_cast<void>(co_await leat::as_result(circuit.run(fails)));
+        CHECK(circuit.state() == circuit_state::closed);
+        counts = true;
+        static_cast<void>(co_await leat::as_result(circuit.run(fails)));
+        CHECK(circuit.state() == circuit_state::open);
+    });
+}
+
 TEST_CASE("circuit_breaker: what counts is the user's to say; being cancelled never does; slow calls fail")
 {
     leat::sim::world world{6};

@@ -95,6 +95,31 @@ TEST_CASE("fan_out: takes a channel, a plain function, and values that only move
     });
 }
 
+TEST_CASE("fan_out: told about its workers as stages of pipelines are")
+{
+    leat::sim::world world;
+    world.run(leat::with_group([](leat::task_group& group) -> leat::task<> {
+        std::vector<int> items;
+        for (int n = 0; n < 8; ++n)
+            items.push_back(n);
+        auto slowly = [](int n) -> leat::task<int> {
+            co_await leat::sleep_for(1s);
+            co_return n;
+        };
+        auto out = leat::fan_out(group, leat::generate(group, items), {.workers = 4, .buffer = 2}, slowly);
+        int sum = 0;
+        while (auto n = co_await out.recv())
+            sum += *n;
+        CHECK(sum == 28);
+        CHECK_THROWS_AS(static_cast<void>(leat::fan_out(group, out, {.workers = 0}, slowly)),
+                        leat::usage_error);
+        CHECK_THROWS_AS(static_cast<void>(leat::fan_out(group, out, {.ordered = true}, slowly)),
+                        leat::usage_error);
+    }));
+    CHECK(world.now() == 2s);
+    CHECK(world.live_tasks() == 0);
+}
+
 TEST_CASE("fan_out: the first failure ends all, and is thrown by the group")
 {
     leat::sim::world world;

@@ -107,6 +107,61 @@ TEST_CASE("generate: a coroutine that sends to an outlet or a sender")
     });
 }
 
+namespace {
+
+task<> three(leat::outlet<int>& out)
+{
+    for (int n = 0; n < 3; ++n)
+        co_await out.send(n);
+}
+
+}  // namespace
+
+TEST_CASE("generate: the coroutine's parameter says what it sends")
+{
+    in_group([](task_group& group) -> task<> {
+        auto by_sender = leat::generate(group, [](leat::sender<int> out) -> task<> {
+            for (int n = 0; n < 3; ++n)
+                co_await out.send(n);
+        });
+        int next = 0;
+        auto by_reference = leat::generate(group,
+                                           [next](const leat::sender<int>& out) mutable -> task<> {
+                                               while (next < 3)
+                                                   co_await out.send(next++);
+                                           },
+                                           {.buffer = 2});
+        auto by_outlet = leat::generate(group, three);
+        const std::vector<int> expected{0, 1, 2};
+        const auto a = co_await all_of(by_sender);
+        CHECK(a == expected);
+        const auto b = co_await all_of(by_reference);
+        CHECK(b == expected);
+        const auto c = co_await all_of(by_outlet);
+        CHECK(c == expected);
+    });
+}
+
+TEST_CASE("generate, from: an array is copied, as other ranges are")
+{
+    in_group([](task_group& group) -> task<> {
+        const std::vector<int> expected{3, 4, 5};
+        std::vector<leat::receiver<int>> in;
+        std::vector<int> got;
+        {
+            int numbers[] = {3, 4, 5};
+            in.push_back(leat::generate(group, numbers));
+            const int constant[] = {3, 4, 5};
+            auto line = leat::from(constant) | leat::collect;
+            got = co_await line;
+            numbers[0] = 7;
+        }
+        CHECK(got == expected);
+        got = co_await all_of(in.at(0));
+        CHECK(got == expected);
+    });
+}
+
 TEST_CASE("generate: an endless one ends when its reader goes, wherever it waits")
 {
     SUBCASE("sending")

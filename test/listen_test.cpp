@@ -431,10 +431,18 @@ TEST_SUITE("listen_and_serve")
                             if (what.accepting)
                                 static_cast<void>(ran_out.try_send());
                         };
-                        auto serving = leat::spawn(leat::listen_and_serve(acceptor, echo_lines, options));
+                        std::atomic<int> served{0};
+                        auto handler = [&served](net::socket peer) -> leat::task<> {
+                            co_await echo_lines(std::move(peer));
+                            ++served;
+                        };
+                        auto serving = leat::spawn(leat::listen_and_serve(acceptor, handler, options));
                         bool good = co_await echoes(at, "before");
                         if (!good)
                             co_return 1;
+                        // The number that are free is odd only when this one's descriptor has been closed.
+                        while (served == 0)
+                            co_await leat::sleep_for(1ms);
                         // Room for a few more.
                         const int next = ::dup(0);
                         ::close(next);

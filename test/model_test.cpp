@@ -38,6 +38,7 @@
 #include "inspect.cpp"
 #include "mutex.cpp"
 #include "park.cpp"
+#include "reader_slots.cpp"
 #include "scope_verdict.cpp"
 #include "select.cpp"
 #include "semaphore.cpp"
@@ -71,6 +72,15 @@ void* allocate_frame(std::size_t size)
 void free_frame(void* frame, std::size_t) noexcept
 {
     ::operator delete(frame);
+}
+
+// Two readers of a shared mutex have one, or each has its own.
+thread_slot& this_threads_slot() noexcept
+{
+    static thread_slot slots[2];
+    const std::size_t mine = model::explorer::thread_number() % 2;
+    slots[mine].index = static_cast<std::uint32_t>(mine);
+    return slots[mine];
 }
 
 }  // namespace leat::detail
@@ -348,6 +358,7 @@ public:
         run.thread([this] {
             turn here;
             here.sched = this;
+            here.seat = 1;
             set_current_turn(&here);
             for (;;) {
                 explorer::here()->wait_until([this] { return !queue_.empty() || live == 0; });
@@ -834,6 +845,142 @@ MODEL_TEST(
         check(upgraded == end::value && reader == end::value, "one was forgotten");
         check(m.try_lock().owns_lock(), "it is still locked");
     }));
+}
+
+namespace {
+
+/// Its readers count in slots.
+void spread(leat::shared_mutex& m)
+{
+    leat::shared_mutex::guard::core_of(m).spread_readers();
+}
+
+void read_twice(leat::shared_mutex& m, guarded_place& place)
+{
+    for (int i = 0; i < 2; ++i)
+        if (auto mine = m.try_lock_shared())
+            place.read();
+}
+
+}  // namespace
+
+MODEL_TEST("shared_mutex: readers in slots, who come and go, and a writer who drains them")
+{
+    explorer e{{.preemptions = few_preemptions}};
+    e.swap_local = swap_turn;
+    must_pass(e.explore([](explorer& run) {
+        model_pool pool;
+        leat::shared_mutex m;
+        guarded_place place;
+        end writer = end::none;
+        spread(m);
+        pool.spawn(pass([&m] { return m.lock(); }, [&place] { place.write(); }, writer), leat::background())
+            .detach();
+        pool.add_worker(run);
+        run.thread([&] { read_twice(m, place); });
+        run.thread([&] { read_twice(m, place); });
+        run.run();
+        check(writer == end::value, "it was forgotten");
+        check(m.try_lock().owns_lock(), "it is still locked");
+    }));
+}
+
+MODEL_TEST(
+    "shared_mutex: in slots, a reader is there, one comes, one upgrades, a writer waits and is cancelled")
+{
+    explorer e{{.preemptions = few_preemptions}};
+    e.swap_local = swap_turn;
+    must_pass(e.explore([](explorer& run) {
+        model_pool pool;
+        leat::shared_mutex m;
+        guarded_place place;
+        end writer = end::none, reader = end::none, upgraded = end::none;
+        {
+            auto [ctx, cancel] = leat::with_cancel(leat::background());
+            auto mine = m.try_lock_shared();
+            spread(m);
+            auto other = m.try_lock_shared();
+            pool.spawn(pass([&m] { return m.lock(); }, [&place] { place.write(); }, writer), ctx).detach();
+            pool.spawn(pass([&m] { return m.lock_shared(); }, [&place] { place.read(); }, reader),
+                       leat::background())
+                .detach();
+            pool.spawn(pass([&mine] { return mine.upgrade(); }, [&place] { place.write(); }, upgraded),
+                       leat::background())
+                .detach();
+            pool.add_worker(run);
+            run.thread([&] {
+                place.read();
+                other.unlock();
+            });
+            run.thread([&, &stop = cancel] { stop(); });
+            run.run();
+        }
+        check(writer != end::none && reader == end::value && upgraded == end::value, "one was forgotten");
+        check(m.try_lock().owns_lock(), "it is still locked");
+        check(pool.live == 0, "a task has not ended");
+    }));
+}
+
+MODEL_TEST("shared_mutex: in slots, a writer becomes a reader, while one comes and one waits to write")
+{
+    explorer e{{.preemptions = few_preemptions}};
+    e.swap_local = swap_turn;
+    must_pass(e.explore([](explorer& run) {
+        model_pool pool;
+        leat::shared_mutex m;
+        guarded_place place;
+        end writer = end::none;
+        spread(m);
+        // As if it had been worth it to have slots.
+        for (int i = 0; i < 16; ++i)
+            static_cast<void>(m.try_lock_shared());
+        auto mine = m.try_lock();
+        pool.spawn(pass([&m] { return m.lock(); }, [&place] { place.write(); }, writer), leat::background())
+            .detach();
+        pool.add_worker(run);
+        run.thread([&] {
+            auto reads = mine.downgrade();
+            place.read();
+            reads.unlock();
+        });
+        run.thread([&] { read_twice(m, place); });
+        run.run();
+        check(writer == end::value, "it was forgotten");
+        check(m.try_lock().owns_lock(), "it is still locked");
+    }));
+}
+
+MODEL_TEST("shared_mutex: in slots, destroyed by who had it last, while another is still giving it up")
+{
+    explorer e{{.preemptions = many_preemptions}};
+    e.swap_local = swap_turn;
+    // Written, then opened again, with a reader behind: or read through a slot, with a writer behind.
+    for (const bool written : {true, false})
+        must_pass(e.explore([written](explorer& run) {
+            model_pool pool;
+            auto m = std::make_unique<leat::shared_mutex>();
+            spread(*m);
+            for (int i = 0; i < 16; ++i)
+                static_cast<void>(m->try_lock_shared());
+            leat::shared_mutex::guard writes;
+            leat::shared_mutex::shared_guard reads;
+            if (written) {
+                writes = m->try_lock();
+                const auto wait = [](leat::shared_mutex& of) { return of.lock_shared(); };
+                pool.spawn(pass_and_destroy(m, wait), leat::background()).detach();
+            } else {
+                reads = m->try_lock_shared();
+                const auto wait = [](leat::shared_mutex& of) { return of.lock(); };
+                pool.spawn(pass_and_destroy(m, wait), leat::background()).detach();
+            }
+            pool.add_worker(run);
+            run.thread([&] {
+                writes.unlock();
+                reads.unlock();
+            });
+            run.run();
+            check(!m, "it has not ended");
+        }));
 }
 
 MODEL_TEST("semaphore: a large request that is cancelled, a small one behind it, and permits that come back")

@@ -415,6 +415,7 @@ TEST_CASE("pipeline: describes itself, and can be watched while it runs")
         CHECK(seen[0].items_out == 40);
         CHECK(seen[0].busy == 40s);
         CHECK(seen[0].rate == doctest::Approx(44 / 10.5));
+        CHECK(seen[0].queue_depth == 8);
         CHECK(seen[1].items_in == 40);
         CHECK(seen[1].items_out == 20);
         co_await running;
@@ -422,6 +423,64 @@ TEST_CASE("pipeline: describes itself, and can be watched while it runs")
         seen = watcher.stages();
         CHECK(seen[0].items_in == 100);
         CHECK(seen[1].items_out == 50);
+    });
+}
+
+TEST_CASE("pipeline: every stage counts what it takes, what it gives on, and the time that it works")
+{
+    in_world([]() -> task<> {
+        leat::channel<int> copies{100};
+        auto line = from(numbers(30)) | leat::skip(2) | leat::distinct() | leat::tee(copies) |
+                    leat::throttle(leat::rate_limiter{10, 1}) | leat::timeout(1h) | leat::batch(4) |
+                    leat::window(2) | leat::batch(2, 1h) | leat::take(2) |
+                    leat::fold(0, [](int a, const std::vector<std::vector<std::vector<int>>>&) -> task<int> {
+                        co_await leat::sleep_for(1s);
+                        co_return a + 1;
+                    });
+        CHECK(line.describe() ==
+              "from -> skip (2) -> distinct -> tee -> throttle -> timeout (3600 s) -> batch (4) -> "
+              "window (2, step 1) -> batch (2, 3600 s) -> take (2) -> fold");
+        const leat::pipeline_observer watcher = line.observe();
+        const int made = co_await line;
+        CHECK(made == 2);
+        const auto seen = watcher.stages();
+        const auto counts = [&](std::size_t stage, std::uint64_t in, std::uint64_t out) {
+            INFO(seen[stage].name);
+            CHECK(seen[stage].items_in >= in);
+            CHECK(seen[stage].items_out >= out);
+            CHECK(seen[stage].items_in <= in + 10);
+            CHECK(seen[stage].items_out <= out + 10);
+        };
+        // At least what two windows of two batches of four need. Those above may have read ahead.
+        REQUIRE(seen.size() == 10);
+        counts(0, 22, 20);
+        for (std::size_t stage = 1; stage < 5; ++stage)
+            counts(stage, 20, 20);
+        counts(5, 20, 5);
+        counts(6, 5, 4);
+        counts(7, 4, 2);
+        CHECK(seen[8].items_in == 2);
+        CHECK(seen[8].items_out == 2);
+        CHECK(seen[9].items_in == 2);
+        CHECK(seen[9].items_out == 2);
+        CHECK(seen[9].busy == 2s);
+        CHECK(seen[3].busy == 0s);
+        CHECK(seen[1].rate > 0);
+
+        auto flaky = [tries = 0](int n) mutable -> task<int> {
+            co_await leat::sleep_for(1s);
+            if (++tries % 2 != 0)
+                throw std::domain_error{"again"};
+            co_return n;
+        };
+        auto again = from(numbers(3)) | leat::map(flaky) |
+                     leat::on_error(leat::retry({.attempts = 2, .delay = 10s})) | collect;
+        const leat::pipeline_observer tries = again.observe();
+        co_await again;
+        CHECK(tries.stages()[0].items_in == 3);
+        CHECK(tries.stages()[0].failed == 3);
+        CHECK(tries.stages()[0].busy == 6s);  // without the waits between attempts
+        CHECK(tries.stages()[1].items_out == 3);
     });
 }
 
@@ -440,6 +499,7 @@ TEST_CASE("pipeline: random lines agree with their naive twins, whole, cut short
         const int bad = random() % 3 == 0 ? static_cast<int>(random() % 40) : -1;
         const bool skips = random() % 2 == 0;
         const bool timed = random() % 4 == 0;
+        const std::chrono::milliseconds limit{1 + random() % 15};
 
         std::vector<int> expected;
         bool fails = false;
@@ -479,7 +539,7 @@ TEST_CASE("pipeline: random lines agree with their naive twins, whole, cut short
             std::vector<std::vector<int>> got;
             if (timed) {
                 auto limited = world.run([&]() -> task<leat::result<std::vector<std::vector<int>>>> {
-                    co_return co_await leat::as_result(leat::timeout(5ms, run()));
+                    co_return co_await leat::as_result(leat::timeout(limit, run()));
                 });
                 if (!limited) {
                     CHECK((limited.error() == leat::errc::deadline_exceeded || fails));
@@ -495,6 +555,9 @@ TEST_CASE("pipeline: random lines agree with their naive twins, whole, cut short
                 CHECK((got[i].size() == size || i + 1 == got.size()));
                 flat.insert(flat.end(), got[i].begin(), got[i].end());
             }
+            // A failure is not swallowed, unless there was enough before it came; and nothing is lost.
+            CHECK((!fails || expected.size() >= enough));
+            CHECK(flat.size() == std::min<std::size_t>(enough, expected.size()));
             if (in_order && !fails) {
                 if (cut)
                     expected.resize(enough);

@@ -92,6 +92,27 @@ TEST_CASE("retry: only after failures that the predicate accepts")
     CHECK(call.calls().size() == 1);
 }
 
+TEST_CASE("retry: the predicate may capture; a null one accepts everything")
+{
+    leat::sim::world world;
+    flaky call{5};
+    int asked = 0;
+    int most = 2;
+    CHECK_THROWS_AS(
+        world.run(retry(
+            {.attempts = 0, .when = [&asked, most](const std::exception_ptr&) { return ++asked <= most; }},
+            [&] { return call(); })),
+        std::domain_error);
+    CHECK(call.calls().size() == 3);
+    CHECK(asked == 3);
+    bool (*const none)(const std::exception_ptr&) = nullptr;
+    flaky twice{2};
+    world.run(retry({.when = none}, [&] { return twice(); }));
+    CHECK(twice.calls().size() == 3);
+    const leat::retry_policy plain{.when = nullptr};
+    CHECK(!plain.when);
+}
+
 TEST_CASE("retry: jitter shortens the waits, differently, the same for the same seed")
 {
     auto waits = [](std::uint64_t seed) {

@@ -384,6 +384,9 @@ TEST_CASE("runtime: a turn that goes on for too long is reported once, by name a
     options.workers = 2;
     options.long_turn = 5ms;
     options.on_long_turn = [&](const std::string& report) {
+        // On a busy machine any turn may be a long one.
+        if (report.find("\"the hog\"") == std::string::npos)
+            return;
         text = report;
         ++reports;
     };

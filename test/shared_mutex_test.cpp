@@ -24,6 +24,12 @@ namespace {
 static_assert(!std::is_copy_constructible_v<leat::shared_mutex::guard>);
 static_assert(std::is_nothrow_move_constructible_v<leat::shared_mutex::shared_guard>);
 
+/// Its readers count in slots, as if they had been in each other's way.
+void spread(leat::shared_mutex& m)
+{
+    leat::shared_mutex::guard::core_of(m).spread_readers();
+}
+
 template <class Work>
 task<> side_by_side(int count, Work work)
 {
@@ -398,6 +404,8 @@ TEST_CASE("shared_mutex: every history is that of a lock used by one after the o
     using kind = shared_model::call::kind;
     for (int round = 0, most = test::rounds(400); round < most; ++round) {
         leat::shared_mutex m;
+        if (round % 2 != 0)
+            spread(m);
         test::call_log<shared_model::call> log{4};
         const auto start = static_cast<unsigned>(random());
         auto caller = [&](int who) -> task<> {
@@ -518,6 +526,8 @@ TEST_CASE("shared_mutex: it may go as soon as the last has unlocked it, whoever 
     pool.block_on([&]() -> task<> {
         for (int i = 0; i < times; ++i) {
             auto* const all = new shared;
+            if (i % 2 != 0)
+                spread(all->m);
             auto last_frees = [all]() -> task<> {
                 {
                     const auto reads = co_await all->m.lock_shared();
@@ -541,13 +551,17 @@ TEST_CASE("shared_mutex: it may go as soon as the last has unlocked it, whoever 
 TEST_CASE("shared_mutex: destroyed in use it says so and ends the program" *
           doctest::skip(test::under_sanitizer))
 {
-    const test::child_end held = test::in_child([] {
-        std::optional<leat::shared_mutex> m{std::in_place};
-        auto guard = m->try_lock_shared();
-        m.reset();
-        return 0;
-    });
-    CHECK(held.signal == SIGABRT);
+    for (const bool in_slots : {false, true}) {
+        const test::child_end held = test::in_child([in_slots] {
+            std::optional<leat::shared_mutex> m{std::in_place};
+            if (in_slots)
+                spread(*m);
+            auto guard = m->try_lock_shared();
+            m.reset();
+            return 0;
+        });
+        CHECK(held.signal == SIGABRT);
+    }
 }
 
 TEST_CASE("shared_mutex: a million readers are let in by one unlock")
@@ -572,6 +586,98 @@ TEST_CASE("shared_mutex: a million readers are let in by one unlock")
         });
     });
     CHECK(woken == count);
+}
+
+namespace {
+
+/// The same calls to a mutex whose readers count in slots and to one that has none must give the same answers.
+class twin {
+public:
+    explicit twin(unsigned seed) : random_{seed}
+    {
+        spread(spread_);
+    }
+    bool step()
+    {
+        switch (random_() % 8) {
+        case 0: return same(spread_.try_lock(), plain_.try_lock(), writes_);
+        case 1:
+        case 2:
+        case 3: return same(spread_.try_lock_shared(), plain_.try_lock_shared(), reads_);
+        case 4:
+            if (!reads_.empty()) {
+                auto& [mine, other] = reads_[random_() % reads_.size()];
+                auto alone = mine.try_upgrade();
+                auto also = other.try_upgrade();
+                return same(std::move(alone), std::move(also), writes_);
+            }
+            return true;
+        case 5:
+            if (!writes_.empty()) {
+                reads_.emplace_back(writes_.back().first.downgrade(), writes_.back().second.downgrade());
+                writes_.clear();
+            }
+            return true;
+        case 6: writes_.clear(); return true;
+        default: break;
+        }
+        spread(spread_);
+        std::erase_if(reads_, [](const auto& each) { return !each.first; });
+        if (!reads_.empty())
+            reads_.erase(reads_.begin() + static_cast<std::ptrdiff_t>(random_() % reads_.size()));
+        return true;
+    }
+
+private:
+    template <class Guard>
+    static bool same(Guard mine, Guard other, std::vector<std::pair<Guard, Guard>>& held)
+    {
+        if (mine.owns_lock() != other.owns_lock())
+            return false;
+        if (mine)
+            held.emplace_back(std::move(mine), std::move(other));
+        return true;
+    }
+
+    std::minstd_rand random_;
+    leat::shared_mutex spread_;
+    leat::shared_mutex plain_;
+    std::vector<std::pair<leat::shared_mutex::guard, leat::shared_mutex::guard>> writes_;
+    std::vector<std::pair<leat::shared_mutex::shared_guard, leat::shared_mutex::shared_guard>> reads_;
+};
+
+}  // namespace
+
+TEST_CASE("shared_mutex: with readers in slots it answers as without")
+{
+    const unsigned seed = std::random_device{}();
+    MESSAGE("seed ", seed);
+    for (unsigned round = 0; round < 50; ++round) {
+        twin both{seed + round};
+        bool same = true;
+        for (int i = 0; i < 400 && same; ++i)
+            same = both.step();
+        REQUIRE(same);
+    }
+}
+
+TEST_CASE("shared_mutex: a guard goes through another slot than the one through which it came")
+{
+    leat::shared_mutex m;
+    spread(m);
+    std::vector<leat::shared_mutex::shared_guard> held(100);
+    for (auto& each : held)
+        each = m.try_lock_shared();
+    CHECK_FALSE(m.try_lock());
+    spread(m);
+    std::thread{[&] {
+        for (auto& each : held) {
+            CHECK_FALSE(m.try_lock());
+            each.unlock();
+        }
+    }}.join();
+    CHECK(m.try_lock());
+    CHECK(m.try_lock_shared());
 }
 
 TEST_CASE("shared_mutex: a report names it, and who has it")

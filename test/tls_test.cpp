@@ -16,8 +16,12 @@
 #include <array>
 #include <atomic>
 #include <chrono>
+#include <cstdio>
+#include <cstdlib>
 #include <memory>
+#include <optional>
 #include <string>
+#include <unistd.h>
 #include <utility>
 
 namespace {
@@ -82,6 +86,43 @@ const identity& ours()
 {
     static const identity made;
     return made;
+}
+
+/// A file that openssl reads, as long as this lives.
+class certificate_file {
+public:
+    certificate_file()
+    {
+        const int made = ::mkstemp(path_.data());
+        REQUIRE(made >= 0);
+        std::FILE* const file = ::fdopen(made, "w");
+        PEM_write_X509(file, ours().certificate.get());
+        std::fclose(file);
+    }
+    certificate_file(const certificate_file&) = delete;
+    certificate_file& operator=(const certificate_file&) = delete;
+    ~certificate_file()
+    {
+        ::unlink(path_.c_str());
+    }
+    const std::string& path() const noexcept
+    {
+        return path_;
+    }
+
+private:
+    std::string path_ = "/tmp/leat_tls_test_XXXXXX";
+};
+
+/// Runs a command of the shell. Result: its status, and what it has printed.
+std::pair<int, std::string> shell(const std::string& command)
+{
+    std::FILE* const pipe = ::popen(command.c_str(), "r");
+    std::string text;
+    std::array<char, 4096> piece{};
+    while (const std::size_t got = std::fread(piece.data(), 1, piece.size(), pipe))
+        text.append(piece.data(), got);
+    return {::pclose(pipe), text};
 }
 
 /// Both ends of a connection.
@@ -294,6 +335,45 @@ TEST_SUITE("tls")
             auto line = co_await peer.read_line();
             CHECK(*line == "over TLS");
             co_await peer.close();
+            serving.cancel();
+            static_cast<void>(co_await leat::as_result(serving));
+        };
+        pool.block_on(body());
+    }
+
+    TEST_CASE("openssl s_client talks to a service, in either version of the protocol")
+    {
+        if (shell("command -v openssl").first != 0) {
+            MESSAGE("there is no openssl");
+            return;
+        }
+        const certificate_file trusted;
+        leat::runtime pool{two_workers()};
+        auto body = [&]() -> leat::task<> {
+            net::tls_context with = ours().server();
+            net::acceptor acceptor = net::listen(leat::this_task::executor(), loopback());
+            auto handler = [&](net::socket accepted) -> leat::task<> {
+                tls_stream peer{co_await net::tls_accept(with, std::move(accepted))};
+                std::optional<std::string> line;
+                do {
+                    line = co_await peer.read_line();
+                    if (line)
+                        co_await peer.write("> " + *line + "\n");
+                } while (line && *line != "bye");
+                co_await peer.close();
+            };
+            auto serving = leat::spawn(leat::listen_and_serve(acceptor, handler));
+            for (const char* version : {"-tls1_2", "-tls1_3"}) {
+                CAPTURE(version);
+                const std::string command =
+                    "printf 'hello\\nbye\\n' | openssl s_client -quiet -verify_quiet -verify_return_error " +
+                    std::string{version} + " -CAfile " + trusted.path() +
+                    " -verify_hostname localhost -connect 127.0.0.1:" +
+                    std::to_string(acceptor.local_endpoint().port()) + " 2>/dev/null";
+                const auto told = co_await leat::blocking([&] { return shell(command); });
+                CHECK(told.first == 0);
+                CHECK(told.second == "> hello\n> bye\n");
+            }
             serving.cancel();
             static_cast<void>(co_await leat::as_result(serving));
         };

@@ -12,6 +12,7 @@
 #include <memory>
 #include <optional>
 #include <stdexcept>
+#include <stop_token>
 #include <string>
 #include <thread>
 #include <utility>
@@ -259,6 +260,68 @@ TEST_CASE("worker_pool: a job that is queued can be cancelled and never runs; on
             CHECK(got == 2);
         },
         {.workers = 1});
+}
+
+TEST_CASE(
+    "worker_pool: cancelling a job is nothing to those that its worker does next, whoever still knows its context")
+{
+    in_world(
+        [](leat::sim::world&, worker_pool& pool, task_group&) -> leat::task<> {
+            std::vector<leat::context> known;
+            std::stop_token token;
+            auto keeps_context = [&known] { known.push_back(leat::this_task::context()); };
+            auto keeps_token = [&token] { token = leat::this_task::context().stop_token(); };
+            auto first = co_await pool.submit(keeps_context);
+            co_await first;
+            auto second = co_await pool.submit(keeps_token);
+            co_await second;
+            auto third = co_await pool.submit(keeps_context);
+            co_await third;
+            CHECK(known.size() == 2);
+            CHECK(known[0] != known[1]);
+
+            auto fourth = co_await pool.submit([] { return takes(1h); });
+            co_await leat::sleep_for(1s);
+            fourth.cancel();
+            const auto how = co_await leat::as_result(std::move(fourth));
+            CHECK(how.error() == leat::errc::cancelled);
+            CHECK_FALSE(known[0].cancelled());
+            CHECK_FALSE(token.stop_requested());
+
+            // Somebody who is under it may be told by the handle as long as there is one.
+            first.cancel();
+            CHECK(known[0].cancelled());
+            CHECK_FALSE(known[1].cancelled());
+            second = {};
+            CHECK(token.stop_requested());
+
+            auto last = co_await pool.submit([] { return leat::this_task::context().cancelled(); });
+            const bool cancelled = co_await last;
+            CHECK_FALSE(cancelled);
+        },
+        {.workers = 1});
+}
+
+TEST_CASE("worker_pool: a plain function is told by its context, too")
+{
+    leat::runtime pool_of_threads{{.workers = 2}};
+    pool_of_threads.block_on([]() -> leat::task<> {
+        co_await leat::with_group([](task_group& group) -> leat::task<> {
+            worker_pool pool{group, {.workers = 1}};
+            for (int i = 0; i < 100; ++i) {
+                std::atomic<bool> begun{false};
+                auto job = co_await pool.submit([&begun] {
+                    begun = true;
+                    while (!leat::this_task::context().cancelled())
+                        std::this_thread::yield();
+                });
+                while (!begun)
+                    co_await leat::this_task::yield();
+                job.cancel();
+                co_await job;
+            }
+        });
+    });
 }
 
 TEST_CASE("worker_pool: what a job throws goes to its handle; without one the group fails")

@@ -11,6 +11,7 @@
 #include <leat/flow/hedge.hpp>
 #include <leat/flow/keyed_rate_limiter.hpp>
 #include <leat/flow/pipeline.hpp>
+#include <leat/flow/progress.hpp>
 #include <leat/flow/rate_limiter.hpp>
 #include <leat/flow/retry.hpp>
 #include <leat/flow/topic_pattern.hpp>

@@ -178,12 +178,14 @@ inline int program(int argc, char** argv, const char* variant, const std::vector
             each.work(second);
             second.print(variant, each.name, each.unit);
             return 0;
+        } catch (const perf::lacking&) {
+            return perf::exit_lacking;
         } catch (const std::exception& failure) {
             std::fprintf(stderr, "%s: %s\n", each.name.c_str(), failure.what());
             return 1;
         }
     }
-    return 77;
+    return perf::exit_lacking;
 }
 
 }  // namespace peer

@@ -40,13 +40,19 @@ public:
     /// Throws std::runtime_error: so many windows that they would not fit into memory.
     void add(const report& other);
 
+    const sums& all() const noexcept
+    {
+        return all_;
+    }
     std::string text() const;
     std::string json() const;
 
 private:
     struct path_hash {
         using is_transparent = void;
-        std::size_t operator()(std::string_view path) const noexcept
+        // Not noexcept: of such a one libstdc++ keeps what it gives, and computes it once for each path, not whenever it
+        // goes past.
+        std::size_t operator()(std::string_view path) const
         {
             return std::hash<std::string_view>{}(path);
         }

@@ -25,8 +25,6 @@ constexpr std::size_t block_size = 256 * 1024;
 constexpr std::size_t longest_line = 1024 * 1024;
 constexpr std::size_t files_at_a_time = 4;
 
-using screen = leat::guarded<common::output>;
-
 /// What has been done, as others see it.
 struct progress {
     std::atomic<std::uint64_t> read{0};  ///< bytes of the files
@@ -128,13 +126,16 @@ private:
 
 leat::task<> parse(leat::receiver<std::string> blocks, report& into)
 {
-    while (const std::optional<std::string> block = co_await blocks.recv())
+    while (const std::optional<std::string> block = co_await blocks.recv()) {
         for (std::string_view text = *block; !text.empty();) {
             const std::size_t end = std::min(text.find('\n'), text.size());
             if (end != 0)
                 into.add_line(text.substr(0, end));
             text.remove_prefix(std::min(end + 1, text.size()));
         }
+        // A block takes long: whoever has something to read must not wait until there are none.
+        co_await leat::this_task::yield();
+    }
 }
 
 leat::task<> show(const progress& done, screen& to)
@@ -154,10 +155,8 @@ leat::task<> show(const progress& done, screen& to)
 
 }  // namespace
 
-leat::task<bool> fulfil(const order& asked)
+leat::task<bool> count(const order& asked, screen& shared, report& into)
 {
-    std::uint64_t printed = 0;
-    screen shared{"log_report", printed};
     progress done;
     done.size = size_of(asked.files);
     reading files{asked, done, shared};
@@ -173,14 +172,22 @@ leat::task<bool> fulfil(const order& asked)
         });
         progress_shown.cancel();
     });
-    report whole{asked.options};
     for (const report& part : parts)
-        whole.add(part);
+        into.add(part);
+    co_return files.all_read();
+}
+
+leat::task<bool> fulfil(const order& asked)
+{
+    std::uint64_t printed = 0;
+    screen shared{"log_report", printed};
+    report whole{asked.options};
+    const bool all = co_await count(asked, shared, whole);
     std::string page = asked.json ? whole.json() : whole.text();
     const auto out = co_await shared.lock();
     co_await out->line(std::move(page));
     co_await out->flush();
-    co_return files.all_read();
+    co_return all;
 }
 
 }  // namespace log_report

@@ -1,5 +1,6 @@
 #pragma once
 
+#include "../common/output.hpp"
 #include "report.hpp"
 
 #include <leat/leat.hpp>
@@ -17,7 +18,13 @@ struct order {
     bool json = false;
 };
 
-/// Reads the files, and prints the report. Result: whether all could be read.
+using screen = leat::guarded<common::output>;
+
+/// Reads the files, and counts what is in them; complaints and progress go to `shared`. Result: whether all could be
+/// read.
+leat::task<bool> count(const order& asked, screen& shared, report& into);
+
+/// The same, and prints the report.
 leat::task<bool> fulfil(const order& asked);
 
 }  // namespace log_report

@@ -122,6 +122,7 @@ leat::task<> server::run()
     net::acceptor acceptor = net::listen(leat::this_task::executor(), at);
     options.port = acceptor.local_endpoint().port();
     std::fprintf(stderr, "listening on port %d\n", options.port);
+    listening.set();
 
     net::listen_options limits;
     limits.max_connections = options.max_clients;  // the next ones wait in the backlog

@@ -7,6 +7,7 @@
 #include "store.hpp"
 
 #include <leat/context.hpp>
+#include <leat/sync/event.hpp>
 #include <leat/task.hpp>
 #include <leat/time.hpp>
 
@@ -91,6 +92,7 @@ public:
     client_registry clients;
     std::optional<journal> log;
     const leat::clock::time_point started = leat::clock::now();
+    leat::event listening;  ///< options.port is the one that it has, also if any was asked for
 
 private:
     void load();

@@ -1,12 +1,11 @@
 // Virtual time: an hour of a program in no time, and the deadlock in it
 //
-// The problem: an alarm clock has a snooze button. Does it ring when it should? Nobody wants to wait for an hour to see,
-// and a test that only looks again after a while passes on a slow machine too.
+// The problem: an alarm clock has a snooze button. Does it ring when it should? Nobody wants to wait for an hour to see.
 //
 //     world ── one thread, a clock of its own that moves when nobody can run, an order that is drawn from a seed
 //       └──▶ sleeper ◀──▶ alarm
 //
-// leat::clock is the world's: no program has to be written for it. When nothing can happen any more, it says so.
+// leat::clock is the world's. When nothing can happen any more, the world says so.
 //
 // Run it with   ./dev run patterns_virtual_time
 // It prints
@@ -44,18 +43,12 @@ leat::task<> sleeper()
     std::printf("awake after %lld min\n", minutes() - begin);
 }
 
-leat::task<> who_waits_for_a_call()
-{
-    leat::channel<int> phone;
-    co_await phone.recv();
-}
-
 void rehearse()
 {
     leat::sim::world world{7};
     world.run(sleeper());
     try {
-        world.run(who_waits_for_a_call());
+        world.run([]() -> leat::task<> { co_await leat::channel<int>{}.recv(); });
     } catch (const leat::deadlock_error&) {
         std::printf("deadlock: somebody waits for a call that nobody will make\n");
     }

@@ -205,10 +205,14 @@ class Crawl(unittest.TestCase):
         self.assertEqual(pages["/moved/here"][0], "200")
         self.assertEqual(pages["/loop"][0], "302")
         self.assertEqual(site.asked["/loop"], 1)
-        for path in ("/garbage", "/big"):
-            self.assertEqual(pages[path][0], "---")
-            self.assertIn("answer", pages[path][2])
-            self.assertIn(note, pages[path][2])
+        for path, why in (("/garbage", "answer"), ("/big", "the answer is too large"),
+                          ("/short", "the connection has ended before the answer"),
+                          ("/head", "the head of the answer is too large")):
+            with self.subTest(path=path):
+                self.assertEqual(pages[path][0], "---")
+                self.assertIn(why, pages[path][2])
+                self.assertIn(note, pages[path][2])
+        self.assertEqual(pages["/ok"][0], "200")
 
     def test_what_fails_is_tried_again(self):
         site = self.site({
@@ -216,7 +220,8 @@ class Crawl(unittest.TestCase):
             "/twice": fails_first(2, "at last"), "/reset": fails_first(1, "here", reset),
             "/always": lambda handler: handler.answer(500, "never"), "/slow": fails_first(1, "in time", hangs),
         })
-        pages = self.crawl(site, "--workers", "1", "--timeout", "0.5", status=1)
+        # Long enough that only the one who hangs is too late, as another failure would change the numbers.
+        pages = self.crawl(site, "--workers", "1", "--timeout", "4", status=1)
         self.assertEqual({path: page[0] for path, page in pages.items()},
                          {"/": "200", "/twice": "200", "/reset": "200", "/always": "500", "/slow": "200"})
         self.assertEqual((site.asked["/twice"], site.asked["/reset"], site.asked["/always"], site.asked["/slow"]),

@@ -1,15 +1,20 @@
 """digest_test.py DIGEST [--sanitized]: the sample against sha256sum, on a tree of awkward files."""
 
 import ctypes
+import errno
+import fcntl
 import os
 import pty
 import random
 import re
+import select
 import shutil
 import signal
+import struct
 import subprocess
 import sys
 import tempfile
+import termios
 import time
 import unittest
 
@@ -26,11 +31,41 @@ def write(path, content):
         file.write(content)
 
 
+def until(condition):
+    """Waits for something that another process does."""
+    end = time.monotonic() + SHORT
+    while not condition():
+        if time.monotonic() > end:
+            raise TimeoutError
+        time.sleep(0.01)
+
+
+def catches_signals(process):
+    """A signal that comes earlier ends the process as any other."""
+    with open(f"/proc/{process.pid}/status", encoding="ascii") as file:
+        caught = re.search(r"SigCgt:\s*([0-9a-f]+)", file.read())
+    return caught and int(caught[1], 16) >> (signal.SIGTERM - 1) & 1
+
+
+def bytes_in(pipe):
+    return struct.unpack("i", fcntl.ioctl(pipe, termios.FIONREAD, b"\0" * 4))[0]
+
+
 def write_to_reader(pipe, content):
-    """Fails, instead of waiting for ever, if nobody reads the pipe."""
-    descriptor = os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
-    os.write(descriptor, content)
-    os.close(descriptor)
+    """Fails, instead of waiting for ever, if nobody comes to read the pipe."""
+    descriptor = []
+
+    def opened():
+        try:
+            descriptor.append(os.open(pipe, os.O_WRONLY | os.O_NONBLOCK))
+        except OSError as problem:
+            if problem.errno != errno.ENXIO:
+                raise
+        return descriptor
+
+    until(opened)
+    os.write(descriptor[0], content)
+    os.close(descriptor[0])
 
 
 def make_tree(root):
@@ -343,7 +378,8 @@ class Digest(unittest.TestCase):
         for number in (signal.SIGINT, signal.SIGTERM):
             with self.subTest(number=number):
                 process = self.start(tree)
-                first = process.stdout.readline()  # so it works already
+                # All that there is: they need not have been printed at once.
+                first = b"".join(process.stdout.readline() for _ in range(3))
                 rest, said = self.interrupt(process, number)
                 self.assert_lines(first + rest, wanted)
                 self.assertRegex(said, rb"^digest: interrupted after 3 files, [0-9.]+ [kMGT]?B\n$")
@@ -363,13 +399,15 @@ class Digest(unittest.TestCase):
             with self.subTest(arguments=arguments):
                 process = self.start(*arguments, stdin=subprocess.PIPE)
                 self.addCleanup(process.stdin.close)
+                until(lambda: catches_signals(process))
                 time.sleep(0.5)
                 self.assertIsNone(process.poll())
                 self.interrupt(process)
 
     def test_a_signal_ends_it_while_nobody_reads(self):
         process = self.start(self.tree)
-        time.sleep(1)  # by now the pipe is full
+        until(lambda: bytes_in(process.stdout) > 16000)
+        time.sleep(0.5)  # by now the pipe is full, unless the machine is slow, which does not matter
         self.assertIsNone(process.poll())
         printed, said = self.interrupt(process)
         self.assertTrue(printed.endswith(b"\n"))
@@ -412,10 +450,13 @@ class Digest(unittest.TestCase):
         terminal, end = pty.openpty()
         process = subprocess.Popen([DIGEST, *arguments], stdin=end, stdout=stdout or end, stderr=end)
         os.close(end)
-        if pipe:
-            time.sleep(0.7)
-            write_to_reader(pipe, b"x")
         shown = b""
+        if pipe:
+            end_of_wait = time.monotonic() + SHORT
+            while shown.count(b"B/s") < 3 and time.monotonic() < end_of_wait:
+                if select.select([terminal], [], [], 0.1)[0]:
+                    shown += os.read(terminal, 65536)
+            write_to_reader(pipe, b"x")
         while True:
             try:
                 shown += os.read(terminal, 65536)

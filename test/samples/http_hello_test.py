@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 import unittest
 
 from service import LIMIT, Service, read_all
@@ -28,7 +29,7 @@ def chunked(*pieces):
 class HttpTest(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        cls.server = Service("http_hello", 0, 100, 60000, 1000)
+        cls.server = Service("http_hello", 0, 100, 60000, LIMIT * 1000)
 
     @classmethod
     def tearDownClass(cls):
@@ -87,15 +88,25 @@ class HttpTest(unittest.TestCase):
         self.assertEqual(self.raw(b"HEAD / HTTP/1.1\r\n\r\n" + get), hello[: -len(HELLO)] + hello)
 
     def test_a_request_that_is_cut_anywhere(self):
-        request = b"POST /echo HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n" + chunked(b"hello", b"x" * 20)
-        for cut in range(1, len(request)):
-            with self.server.connect() as client:
-                client.sendall(request[:cut])
-                if cut % 3 == 0:
-                    continue  # and gone
-                client.sendall(request[cut:])
-                client.shutdown(socket.SHUT_WR)
-                self.assertTrue(read_all(client).endswith(b"\r\n\r\nhello" + b"x" * 20))
+        head = b"POST /echo HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"
+        for body in ((b"hello", b"x" * 20), ()):
+            request = head + chunked(*body)
+            for cut in range(1, len(request)):
+                with self.server.connect() as client:
+                    client.sendall(request[:cut])
+                    if cut % 3 == 0:
+                        continue  # and gone
+                    client.sendall(request[cut:])
+                    client.shutdown(socket.SHUT_WR)
+                    self.assertTrue(read_all(client).endswith(b"\r\n\r\n" + b"".join(body)))
+        # As slowly as can be.
+        with self.server.connect() as client:
+            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            for byte in head + chunked():
+                client.sendall(bytes([byte]))
+                time.sleep(0.001)
+            client.shutdown(socket.SHUT_WR)
+            self.assertTrue(read_all(client).endswith(b"Content-Length: 0\r\n\r\n"))
 
     def test_a_client_that_wants_encouragement(self):
         with self.server.connect() as client:
@@ -125,13 +136,19 @@ class HttpTest(unittest.TestCase):
         self.assertTrue(self.raw(b"POST /echo HTTP/1.1\r\nContent-Length: 1048576\r\n\r\n" + largest).endswith(largest))
 
     def test_half_a_request_does_not_stay(self):
-        with contextlib.ExitStack() as clients:
-            slow = [clients.enter_context(self.server.connect()) for _ in range(20)]
+        # A server of its own: no other test has to send its requests within a time.
+        with Service("http_hello", 0, 100, 60000, 500) as server, contextlib.ExitStack() as clients:
+            slow = [clients.enter_context(server.connect()) for _ in range(20)]
             for number, each in enumerate(slow):
                 each.sendall(b"POST /echo HTTP/1.1\r\nContent-Length: 10\r\n\r\n"[: 5 + number * 2])
             for each in slow:
                 self.assertTrue(read_all(each).startswith(b"HTTP/1.1 408 Request Timeout\r\n"))
-        self.assertTrue(self.raw(b"GET / HTTP/1.1\r\n\r\n").endswith(HELLO))
+            with server.connect() as client:
+                client.sendall(b"GET / HTTP/1.1\r\n\r\n")
+                client.shutdown(socket.SHUT_WR)
+                self.assertTrue(read_all(client).endswith(HELLO))
+            server.tell(signal.SIGTERM)
+            self.assertEqual(server.end(), (0, "bye\n"))
 
     def test_curl(self):
         if not shutil.which("curl"):
@@ -146,6 +163,19 @@ class HttpTest(unittest.TestCase):
         self.assertEqual(curl("--data-binary", "@-", url + "/echo", input=data), data)
         self.assertEqual(curl("-T", "-", "-X", "POST", url + "/echo", input=data), data)
         self.assertEqual(curl("--http1.0", url + "/count/5"), b"1\n2\n3\n4\n5\n")
+
+
+    def test_wrk(self):
+        if not shutil.which("wrk"):
+            self.skipTest("there is no wrk")
+        url = f"http://127.0.0.1:{self.server.port}/"
+        answered = 0
+        while not answered:  # a second may be short
+            told = subprocess.run(["wrk", "-t", "1", "-c", "20", "-d", "1s", "--timeout", "60s", url],
+                                  stdout=subprocess.PIPE, timeout=LIMIT, check=True, text=True).stdout
+            self.assertNotIn("Non-2xx", told)
+            self.assertNotIn("errors", told)
+            answered = int(re.search(r"(?m)^ *(\d+) requests in ", told)[1])
 
 
 class EndTest(unittest.TestCase):
@@ -170,17 +200,21 @@ class EndTest(unittest.TestCase):
                             if not piece:
                                 break
                             received += piece
-                        answers.append(received)
+                        if received:  # else the server ended before anything was asked
+                            answers.append(received)
 
                 loads = [threading.Thread(target=load) for _ in range(4)]
                 for each in loads:
                     each.start()
                 with server.connect() as busy, server.connect() as idle:
-                    busy.sendall(b"POST /echo HTTP/1.1\r\nContent-Length: 10\r\n\r\nfirst")
-                    busy.settimeout(0.1)
-                    with self.assertRaises(TimeoutError):
-                        busy.recv(1)
-                    busy.settimeout(LIMIT)
+                    # Both have been accepted, and one is in the middle of a request: its answers tell.
+                    idle.sendall(b"GET / HTTP/1.1\r\n\r\n")
+                    answer = b""
+                    while not answer.endswith(HELLO):
+                        answer += idle.recv(1000)
+                    busy.sendall(b"POST /echo HTTP/1.1\r\nContent-Length: 10\r\nExpect: 100-continue\r\n\r\n")
+                    self.assertEqual(busy.recv(100), b"HTTP/1.1 100 Continue\r\n\r\n")
+                    busy.sendall(b"first")
                     server.tell(signal.SIGTERM)
                     self.assertEqual(idle.recv(1), b"")
                     busy.sendall(b"later")

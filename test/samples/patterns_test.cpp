@@ -19,6 +19,8 @@
 #include <utility>
 #include <vector>
 
+#include "../../samples/common/say.hpp"
+
 #include "sample.hpp"
 
 namespace bounded_fan_out {
@@ -66,11 +68,20 @@ namespace wait_for_task {
 namespace choices {
 #include "../../samples/patterns/choices.cpp"
 }
+namespace choices_at_run_time {
+#include "../../samples/patterns/choices_at_run_time.cpp"
+}
 namespace contexts {
 #include "../../samples/patterns/contexts.cpp"
 }
-namespace news_and_levels {
-#include "../../samples/patterns/news_and_levels.cpp"
+namespace cleanup {
+#include "../../samples/patterns/cleanup.cpp"
+}
+namespace news {
+#include "../../samples/patterns/news.cpp"
+}
+namespace levels {
+#include "../../samples/patterns/levels.cpp"
 }
 namespace pipeline {
 #include "../../samples/patterns/pipeline.cpp"
@@ -78,8 +89,14 @@ namespace pipeline {
 namespace shared_state {
 #include "../../samples/patterns/shared_state.cpp"
 }
+namespace once_and_again {
+#include "../../samples/patterns/once_and_again.cpp"
+}
 namespace slow_servers {
 #include "../../samples/patterns/slow_servers.cpp"
+}
+namespace broken_servers {
+#include "../../samples/patterns/broken_servers.cpp"
 }
 namespace who_waits {
 #include "../../samples/patterns/who_waits.cpp"
@@ -150,13 +167,25 @@ TEST_CASE("patterns: choices")
 {
     check_as_described(SAMPLES "/patterns/choices.cpp", choices::museum, 1s);
 }
+TEST_CASE("patterns: choices_at_run_time")
+{
+    check_as_described(SAMPLES "/patterns/choices_at_run_time.cpp", choices_at_run_time::museum, 300ms);
+}
 TEST_CASE("patterns: contexts")
 {
-    check_as_described(SAMPLES "/patterns/contexts.cpp", contexts::shop, 350ms);
+    check_as_described(SAMPLES "/patterns/contexts.cpp", contexts::shop, 300ms);
 }
-TEST_CASE("patterns: news_and_levels")
+TEST_CASE("patterns: cleanup")
 {
-    check_as_described(SAMPLES "/patterns/news_and_levels.cpp", news_and_levels::river, 780ms);
+    check_as_described(SAMPLES "/patterns/cleanup.cpp", cleanup::shop, 350ms);
+}
+TEST_CASE("patterns: news")
+{
+    check_as_described(SAMPLES "/patterns/news.cpp", news::river, 600ms);
+}
+TEST_CASE("patterns: levels")
+{
+    check_as_described(SAMPLES "/patterns/levels.cpp", levels::river, 780ms);
 }
 TEST_CASE("patterns: pipeline")
 {
@@ -166,9 +195,17 @@ TEST_CASE("patterns: shared_state")
 {
     check_as_described(SAMPLES "/patterns/shared_state.cpp", shared_state::morning, 1500ms);
 }
+TEST_CASE("patterns: once_and_again")
+{
+    check_as_described(SAMPLES "/patterns/once_and_again.cpp", once_and_again::morning, 400ms);
+}
 TEST_CASE("patterns: slow_servers")
 {
-    check_as_described(SAMPLES "/patterns/slow_servers.cpp", slow_servers::day, 560ms);
+    check_as_described(SAMPLES "/patterns/slow_servers.cpp", slow_servers::day, 360ms);
+}
+TEST_CASE("patterns: broken_servers")
+{
+    check_as_described(SAMPLES "/patterns/broken_servers.cpp", broken_servers::day, 200ms);
 }
 TEST_CASE("patterns: who_waits")
 {

@@ -9,7 +9,7 @@ TEST_CASE(
 
     const std::string printed = perform(shop()).printed;
     for (const int item : {1, 3, 6, 9, 10})
-        CHECK(printed.find("writes   item " + std::to_string(item) + ":") != std::string::npos);
+        CHECK(printed.find("letters: item " + std::to_string(item) + ",") != std::string::npos);
     for (const int item : {2, 4, 5, 7, 8})
-        CHECK(printed.find("writes   item " + std::to_string(item) + ":") == std::string::npos);
+        CHECK(printed.find("letters: item " + std::to_string(item) + ",") == std::string::npos);
 }

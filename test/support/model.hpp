@@ -122,6 +122,12 @@ public:
         static explorer* one = nullptr;
         return one;
     }
+    /// A number of the thread that runs; outside of run() as the first.
+    static std::size_t thread_number() noexcept
+    {
+        explorer* const e = here();
+        return e != nullptr && e->running_ != none ? e->running_ : 0;
+    }
     /// Before an operation.
     static void point() noexcept
     {

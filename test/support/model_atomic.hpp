@@ -8,6 +8,8 @@
 
 namespace leat::detail {
 
+inline constexpr bool is_model = true;
+
 template <class T>
 class atomic {
 public:

@@ -14,6 +14,9 @@ namespace leat::detail {
 template <class T>
 using atomic = std::atomic<T>;
 
+/// Whether all interleavings are searched, so that what is repeated should be repeated seldom.
+inline constexpr bool is_model = false;
+
 /// A variable that is protected by a lock, and at which others may look without it.
 ///
 /// get() and set() are as cheap as those of a plain variable. A look may miss what set() has written just now,

@@ -12,10 +12,10 @@
 namespace leat::detail {
 
 /// Calls what is at an address.
-template <class F, class... Args>
-void call_at(void* object, Args... args)
+template <class R, class F, class... Args>
+R call_at(void* object, Args... args)
 {
-    (*std::launder(static_cast<F*>(object)))(std::forward<Args>(args)...);
+    return static_cast<R>((*std::launder(static_cast<F*>(object)))(std::forward<Args>(args)...));
 }
 
 template <class Signature>
@@ -34,7 +34,7 @@ public:
                  std::is_invocable_v<std::decay_t<F>&, Args...>)
     callback(F&& f)
         : object_{make_shared_object<std::decay_t<F>>(std::forward<F>(f))},
-          call_{&call_at<std::decay_t<F>, Args...>}
+          call_{&call_at<void, std::decay_t<F>, Args...>}
     {
     }
 
@@ -54,20 +54,26 @@ private:
 
 /// The same for what is small and trivial: a function, or a lambda that captures references, pointers and numbers. Copies
 /// are apart.
-template <class... Args>
-class trivial_callback<void(Args...)> {
+template <class R, class... Args>
+class trivial_callback<R(Args...)> {
 public:
     trivial_callback() noexcept = default;
+    trivial_callback(std::nullptr_t) noexcept
+    {
+    }
     template <class F>
         requires(!std::is_same_v<std::remove_cvref_t<F>, trivial_callback> &&
-                 std::is_invocable_v<std::decay_t<F>&, Args...>)
-    trivial_callback(F&& f) noexcept : call_{&call_at<std::decay_t<F>, Args...>}
+                 std::is_invocable_r_v<R, std::decay_t<F>&, Args...>)
+    trivial_callback(F&& f) noexcept : call_{&call_at<R, std::decay_t<F>, Args...>}
     {
         using kept = std::decay_t<F>;
         static_assert(
             std::is_trivially_copyable_v<kept> && std::is_trivially_destructible_v<kept> &&
                 sizeof(kept) <= sizeof(object_) && alignof(kept) <= alignof(std::max_align_t),
             "leat: a callback in these options may capture references, pointers and numbers, up to 32 bytes");
+        if constexpr (std::is_pointer_v<kept>)
+            if (f == nullptr)
+                call_ = nullptr;
         ::new (static_cast<void*>(object_)) kept(std::forward<F>(f));
     }
 
@@ -75,14 +81,14 @@ public:
     {
         return call_ != nullptr;
     }
-    void operator()(Args... args) const
+    R operator()(Args... args) const
     {
-        call_(object_, std::forward<Args>(args)...);
+        return call_(object_, std::forward<Args>(args)...);
     }
 
 private:
     alignas(std::max_align_t) mutable std::byte object_[32]{};
-    void (*call_)(void*, Args...) = nullptr;
+    R (*call_)(void*, Args...) = nullptr;
 };
 
 }  // namespace leat::detail

@@ -183,6 +183,15 @@ public:
     void enroll(task_root& root) noexcept override;
     void expel(task_root& root) noexcept override;
 
+    /// For somebody who would use one node for several things, one after the other: how many hold it now,
+    std::uint32_t holders() const noexcept
+    {
+        return refs_.load(std::memory_order_acquire);
+    }
+    /// and whether it has been left as if nobody had seen it: there are no more of them, it has not ended, and
+    /// nobody is to be told when it does.
+    bool unseen(std::uint32_t holders) noexcept;
+
     /// Calls `see(root)` for each enrolled task of every cancel_node of the process, under the lock of its
     /// node. For reports and the end of a runtime. Defined by lib/for_each_task.hpp.
     template <class See>

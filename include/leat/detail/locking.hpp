@@ -1,4 +1,4 @@
-// What mutex and shared_mutex have in common.
+// What locks have in common.
 #pragma once
 
 #include <leat/detail/atomic.hpp>
@@ -11,6 +11,9 @@ namespace leat::detail {
 
 /// The id of the task that runs on this thread, or 0.
 std::uint64_t running_task_id() noexcept;
+
+/// Says what is wrong with the end of a lock, and ends the program.
+[[noreturn]] void report_destroyed_in_use(const char* kind, const char* name) noexcept;
 
 /// Who holds a lock alone, for reports. Out of date at once; nobody is known without the registry.
 class lock_holder {
@@ -45,7 +48,8 @@ private:
 #endif
 };
 
-/// What lock() and its like give. Operation::take_now(core, task) locks for a task if that is possible at once.
+/// What lock() and its like give. Operation::take_now(core, root) locks for the
+/// running task if that is possible at once.
 template <class Operation>
 class lock_request {
 public:
@@ -60,7 +64,7 @@ public:
     bool try_now(task_root& root, owner_type*& taken) noexcept
     {
         turn& here = *root.now;
-        if (!may_take(root, here) || !Operation::take_now(value_type::core_of(*owner_), root.id()))
+        if (!may_take(root, here) || !Operation::take_now(value_type::core_of(*owner_), root))
             return false;
         --here.budget;
         taken = owner_;

@@ -43,9 +43,6 @@
 
 namespace leat::detail {
 
-/// Says what is wrong with the end of a lock, and ends the program.
-[[noreturn]] void report_destroyed_in_use(const char* kind, const char* name) noexcept;
-
 class mutex_core : public lock_holder {
 public:
     using word = std::uint32_t;
@@ -188,16 +185,16 @@ public:
     {
         give_back();
     }
-    static bool take_now(mutex_core& of, std::uint64_t by) noexcept
+    static bool take_now(mutex_core& of, const task_root& by) noexcept
     {
         if (!of.try_lock())
             return false;
-        of.held_by(by);
+        of.held_by(by.id());
         return true;
     }
     bool try_quick() noexcept
     {
-        if (state_ != state::idle || !take_now(*of_, root->id()))
+        if (state_ != state::idle || !take_now(*of_, *root))
             return false;
         state_ = state::granted;
         return true;

@@ -86,10 +86,16 @@ struct turn {
     bool left = false;        ///< the task has parked or been queued again; do not touch it
     bool ended = false;       ///< the root frame has reached its end
     bool scripted = false;    ///< choices are made by the scheduler (simulation), not by `random`
+    std::uint8_t seat = 0;    ///< which of several workers it is, from one; zero: there are no others
     std::uint64_t random = 0x9e3779b97f4a7c15U;
     std::uint64_t next_id = 0;
     std::uint64_t id_step = 1;
 
+    /// Whether there are other workers, on which other tasks of the runtime may run just now.
+    bool has_company() const noexcept
+    {
+        return seat != 0;
+    }
     /// A uniformly distributed number below `bound`.
     std::uint32_t choose(std::uint32_t bound) noexcept;
 };

@@ -5,6 +5,7 @@
 #include <leat/detail/pipeline_core.hpp>
 #include <leat/detail/range.hpp>
 #include <leat/flow/retry.hpp>
+#include <leat/this_task.hpp>
 #include <leat/time.hpp>
 
 #include <concepts>
@@ -82,7 +83,7 @@ public:
     answer call(T&& item)
     {
         answer got;
-        const std::int64_t since = begin();
+        count_in(meter_);
         if constexpr (std::is_same_v<Policy, fail_on_error>) {
             call_now(item, got);
         } else {
@@ -93,13 +94,12 @@ public:
                 got.made.reset();
             }
         }
-        end(since);
         keep(item, got);
         return got;
     }
     task<> call_later(T& item, answer& got)
     {
-        const std::int64_t since = begin();
+        count_in(meter_);
         if constexpr (std::is_same_v<Policy, fail_on_error>) {
             co_await call_once(item, got);
         } else if constexpr (tries_again<Policy>) {
@@ -113,6 +113,7 @@ public:
                 }
                 if (!failure)
                     break;
+                end_if_told();
                 count_failure();
                 clock::duration wait{};
                 if (!state.next(failure, wait))
@@ -132,13 +133,11 @@ public:
                 got.made.reset();
             }
         }
-        end(since);
         keep(item, got);
     }
     void passed_on() noexcept
     {
-        if (meter_ != nullptr)
-            meter_->out.fetch_add(1, std::memory_order_relaxed);
+        count_out(meter_);
     }
     bool observed() const noexcept
     {
@@ -151,21 +150,9 @@ public:
     }
 
 private:
-    std::int64_t begin() noexcept
-    {
-        if (meter_ == nullptr)
-            return 0;
-        meter_->in.fetch_add(1, std::memory_order_relaxed);
-        return clock::now().time_since_epoch().count();
-    }
-    void end(std::int64_t since) noexcept
-    {
-        if (meter_ != nullptr)
-            meter_->busy.fetch_add(clock::now().time_since_epoch().count() - since,
-                                   std::memory_order_relaxed);
-    }
     void call_now(T& item, answer& got)
     {
+        const busy_time at_work{meter_};
         if constexpr (std::is_same_v<typename types::kept, std::monostate>) {
             static_cast<void>((*f_)(static_cast<typename types::argument>(item)));
             got.made.emplace();
@@ -179,9 +166,11 @@ private:
             call_now(item, got);
             co_return;
         } else if constexpr (std::is_same_v<typename types::kept, std::monostate>) {
+            const busy_time at_work{meter_};
             static_cast<void>(co_await (*f_)(static_cast<typename types::argument>(item)));
             got.made.emplace();
         } else {
+            const busy_time at_work{meter_};
             got.made.emplace(co_await (*f_)(static_cast<typename types::argument>(item)));
         }
     }
@@ -198,8 +187,7 @@ private:
     }
     void failed(std::exception_ptr failure)
     {
-        if (told_to_end())
-            std::rethrow_exception(failure);
+        end_if_told();
         count_failure();
         if constexpr (std::is_same_v<Policy, collect_on_error>)
             run_->collect(std::move(failure));
@@ -214,8 +202,12 @@ private:
 /// Gives on what a function has answered.
 template <stage_kind K, class Types, class T, class Down>
 class stage_deliverer {
+    /// What has no size may be endless: others get a turn, and a cancelled task ends.
+    static constexpr bool yields =
+        K == stage_kind::flat_map && !requires(typename Types::kept& all) { std::size(all); };
+
 public:
-    static constexpr bool async = Down::async;
+    static constexpr bool async = Down::async || yields;
 
     explicit stage_deliverer(Down down) : down_(std::move(down))
     {
@@ -231,7 +223,7 @@ public:
         } else if constexpr (K == stage_kind::flat_map) {
             for (auto&& each : *got.made) {
                 caller.passed_on();
-                if (!down_.feed(std::move(each)))
+                if (!down_.feed(take_out<typename Types::kept>(each)))
                     return false;
             }
             return true;
@@ -252,15 +244,23 @@ public:
     task<bool> deliver_later(stage_answer<Types, T>& got, Caller& caller)
     {
         bool more = true;
-        if constexpr (!Down::async) {
+        if constexpr (!async) {
             more = deliver(got, caller);
         } else if (got.made) {
             if constexpr (K == stage_kind::flat_map) {
+                std::uint32_t until_yield = items_between_yields;
                 for (auto&& each : *got.made) {
                     caller.passed_on();
-                    more = co_await down_.feed(std::move(each));
+                    if constexpr (Down::async)
+                        more = co_await down_.feed(take_out<typename Types::kept>(each));
+                    else
+                        more = down_.feed(take_out<typename Types::kept>(each));
                     if (!more)
                         break;
+                    if (--until_yield == 0) {
+                        until_yield = items_between_yields;
+                        co_await this_task::yield();
+                    }
                 }
             } else if constexpr (K == stage_kind::filter) {
                 if (static_cast<bool>(*got.made)) {
@@ -277,6 +277,7 @@ public:
         }
         co_return more;
     }
+    static constexpr bool finishes_later = Down::async;
     Down& down() noexcept
     {
         return down_;
@@ -292,7 +293,7 @@ class function_feeder {
     using types = typename caller::types;
 
 public:
-    static constexpr bool async = caller::async || Down::async;
+    static constexpr bool async = caller::async || stage_deliverer<K, types, T, Down>::async;
     static constexpr bool concurrent = false;
 
     function_feeder(caller call, Down down) : caller_{call}, deliverer_{std::move(down)}
@@ -417,7 +418,7 @@ task<> run_ordered_end(pipeline_run& run, std::size_t level, receiver<channel<An
             break;
     }
     in.close();
-    if constexpr (Deliverer::async)
+    if constexpr (Deliverer::finishes_later)
         co_await deliverer.down().finish();
     else
         deliverer.down().finish();

@@ -13,8 +13,9 @@
 // Ends. Downwards: a segment that has no more items finishes its feeders, the last of which closes the channel to the
 // next segment. Upwards: segments have levels, counted from the end, and a context each, which is the child of that
 // of the level below. A segment that ends, early or not, cancels the level above it, and so all that are above:
-// whatever they wait for, they end, and nobody hears of it, since the group has not been cancelled. A failure fails
-// the group, which cancels all levels.
+// whatever they wait for, they end, and nobody hears of it. They may say so in their own words, as functions do that
+// turn every error into one of theirs: so whatever a task throws is dropped if its level has ended and the group has
+// not. Else a failure fails the group, which cancels all levels.
 //
 // The pipeline lies in the frame of the coroutine that runs it; its group has ended before that goes. So feeders refer
 // to the functions in it, and each run has feeders of its own.
@@ -27,6 +28,7 @@
 #include <leat/detail/spinlock.hpp>
 #include <leat/group.hpp>
 #include <leat/task.hpp>
+#include <leat/time.hpp>
 
 #include <cstddef>
 #include <cstdint>
@@ -58,6 +60,40 @@ private:
     channel_base* queue_ = nullptr;  ///< counted
 };
 
+// With a meter only if somebody watches.
+
+inline void count_in(stage_meter* of) noexcept
+{
+    if (of != nullptr)
+        of->in.fetch_add(1, std::memory_order_relaxed);
+}
+inline void count_out(stage_meter* of) noexcept
+{
+    if (of != nullptr)
+        of->out.fetch_add(1, std::memory_order_relaxed);
+}
+
+/// What a stage does as long as this lasts is work on an item.
+class busy_time {
+public:
+    explicit busy_time(stage_meter* of) noexcept : of_{of}
+    {
+        if (of_ != nullptr)
+            since_ = clock::now();
+    }
+    busy_time(const busy_time&) = delete;
+    busy_time& operator=(const busy_time&) = delete;
+    ~busy_time()
+    {
+        if (of_ != nullptr)
+            of_->busy.fetch_add((clock::now() - since_).count(), std::memory_order_relaxed);
+    }
+
+private:
+    stage_meter* of_;
+    clock::time_point since_{};
+};
+
 /// Shared by a pipeline, its copies and its observers.
 class pipeline_meters {
 public:
@@ -87,10 +123,20 @@ public:
     /// Cancels all that is above a level.
     void end_above(std::size_t level) noexcept;
 
+    /// A template, as nothing_to_finish() is.
     template <class T>
     void start(task<T> what, const char* name)
     {
-        group_.try_spawn(std::move(what), {.name = name, .context = context()});
+        group_.try_spawn(run_until_ended(*this, std::move(what)), {.name = name, .context = context()});
+    }
+    /// A stage that is being built wants no items at all, so that the source need not give any.
+    void want_nothing() noexcept
+    {
+        wanted_ = false;
+    }
+    bool wanted() const noexcept
+    {
+        return wanted_;
     }
     stage_meter* meter(std::size_t stage) const noexcept;
 
@@ -100,6 +146,19 @@ public:
 
 private:
     const leat::context& context() const noexcept;
+    /// Whether the running task is to end, because its level is, and not the group.
+    bool ended_from_below() const noexcept;
+
+    template <class T>
+    static task<> run_until_ended(pipeline_run& run, task<T> what)
+    {
+        try {
+            co_await std::move(what);
+        } catch (...) {
+            if (!run.ended_from_below())
+                throw;
+        }
+    }
 
     task_group& group_;
     pipeline_meters* meters_;
@@ -115,12 +174,16 @@ private:
     };
     spinlock lock_;
     owned<failure> collected_;  ///< the last
+    bool wanted_ = true;        ///< written before the source is started
 };
 
-/// Whether the running task is to end: then a failure is none of the stage's.
-bool told_to_end() noexcept;
+/// After a failure: if the running task is to end it throws that, since the failure is none of the stage's.
+void end_if_told();
 
 // ---- Feeding -----------------------------------------------------------------------------------------
+
+/// Items between two looks at whether the task is to end, and turns of others.
+inline constexpr std::uint32_t items_between_yields = 128;
 
 /// Ends at once. A template, so that it costs nothing where it is not used; and not in the library, which may have been
 /// built with the other way of resuming.

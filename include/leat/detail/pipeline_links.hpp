@@ -4,6 +4,7 @@
 
 #include <leat/detail/pipeline_calls.hpp>
 #include <leat/detail/pipeline_stages.hpp>
+#include <leat/detail/stage_options.hpp>
 #include <leat/flow/rate_limiter.hpp>
 #include <leat/flow/retry.hpp>
 
@@ -15,32 +16,7 @@
 #include <utility>
 #include <vector>
 
-namespace leat {
-struct stage_options;
-}
-
 namespace leat::detail {
-
-/// A number in options: any integer; negative ones are refused when they are used.
-class stage_amount {
-public:
-    constexpr stage_amount() noexcept = default;
-    template <std::integral N>
-    constexpr stage_amount(N n) : value_{std::cmp_less(n, 0) ? invalid() : static_cast<std::size_t>(n)}
-    {
-    }
-    constexpr std::size_t get() const noexcept
-    {
-        return value_;
-    }
-
-private:
-    static std::size_t invalid()
-    {
-        throw_bad_amount();
-    }
-    std::size_t value_ = 0;
-};
 
 struct inline_stage {};
 
@@ -80,7 +56,7 @@ public:
             // Both ways of giving on feed through one type, so that the choice can be made when it runs.
             const std::size_t workers = options_.workers.get();
             if (options_.ordered && K != stage_kind::for_each)
-                return split_feeder<T, caller>{ordered<T>(run, call, workers, std::move(down))};
+                return split_feeder<T, caller>{ordered<T>(run, meter, call, workers, std::move(down))};
             return split_feeder<T, caller>{unordered<T>(run, meter, call, workers, std::move(down))};
         }
     }
@@ -160,12 +136,14 @@ private:
         return channel_feeder<T>{std::move(between)};
     }
     template <class T, class Caller, class Down>
-    auto ordered(pipeline_run& run, Caller call, std::size_t workers, Down down)
+    auto ordered(pipeline_run& run, stage_meter* meter, Caller call, std::size_t workers, Down down)
     {
         using answer = typename Caller::answer;
         using deliverer = stage_deliverer<K, typename Caller::types, T, Down>;
         channel<channel<answer>> order{workers + options_.buffer.get()};
         channel<ordered_job<T, answer>> work{options_.buffer.get()};
+        if (meter != nullptr)
+            meter->watch(channel_access::core(work));
         run.start(run_ordered_end<answer, Caller, deliverer>(
                       run, run.level(), receiver<channel<answer>>{order}, call, deliverer{std::move(down)}),
                   "pipeline order");
@@ -202,9 +180,10 @@ public:
             throw_bad_amount();
     }
     template <class T, class Down>
-    auto feeder(pipeline_run&, std::size_t, Down down)
+    auto feeder(pipeline_run& run, std::size_t number, Down down)
     {
-        return make_state_feeder<std::vector<T>, T>(batch_state<T>{size_}, std::move(down));
+        return make_state_feeder<std::vector<T>, T>(batch_state<T>{size_}, run.meter(number),
+                                                    std::move(down));
     }
     std::string describe() const;
 
@@ -227,7 +206,7 @@ public:
     auto feeder(pipeline_run& run, std::size_t number, Down down)
     {
         const std::size_t level = run.level();
-        return begin_timed_segment<T>(run, name_, run.meter(number), [&](receiver<T> in) {
+        return begin_timed_segment<T>(run, name_, run.meter(number), [&](timed_input<T> in) {
             return run_batch<T, Down>(run, level, std::move(in), size_, wait_, std::move(down));
         });
     }
@@ -250,9 +229,10 @@ public:
             throw_bad_amount();
     }
     template <class T, class Down>
-    auto feeder(pipeline_run&, std::size_t, Down down)
+    auto feeder(pipeline_run& run, std::size_t number, Down down)
     {
-        return make_state_feeder<std::vector<T>, T>(window_state<T>{size_, step_}, std::move(down));
+        return make_state_feeder<std::vector<T>, T>(window_state<T>{size_, step_}, run.meter(number),
+                                                    std::move(down));
     }
     std::string describe() const;
 
@@ -266,13 +246,17 @@ public:
     template <class T>
     using output = T;
 
+    static constexpr std::size_t endless = static_cast<std::size_t>(-1);
+
     slice_stage(std::size_t first, std::size_t beyond) noexcept : first_{first}, beyond_{beyond}
     {
     }
     template <class T, class Down>
-    auto feeder(pipeline_run&, std::size_t, Down down)
+    auto feeder(pipeline_run& run, std::size_t number, Down down)
     {
-        return make_state_feeder<T, T>(slice_state<T>{first_, beyond_}, std::move(down));
+        if (beyond_ == 0)
+            run.want_nothing();
+        return make_state_feeder<T, T>(slice_state<T>{first_, beyond_}, run.meter(number), std::move(down));
     }
     std::string describe() const;
 
@@ -291,9 +275,9 @@ public:
     {
     }
     template <class T, class Down>
-    auto feeder(pipeline_run&, std::size_t, Down down)
+    auto feeder(pipeline_run& run, std::size_t number, Down down)
     {
-        return make_state_feeder<T, T>(distinct_state<T, Key>{key_}, std::move(down));
+        return make_state_feeder<T, T>(distinct_state<T, Key>{key_}, run.meter(number), std::move(down));
     }
     std::string describe() const
     {
@@ -313,9 +297,9 @@ public:
     {
     }
     template <class T, class Down>
-    auto feeder(pipeline_run&, std::size_t, Down down)
+    auto feeder(pipeline_run& run, std::size_t number, Down down)
     {
-        return throttle_feeder<T, Down>{limiter_, std::move(down)};
+        return throttle_feeder<T, Down>{limiter_, run.meter(number), std::move(down)};
     }
     std::string describe() const;
 
@@ -333,9 +317,9 @@ public:
     {
     }
     template <class T, class Down>
-    auto feeder(pipeline_run&, std::size_t, Down down)
+    auto feeder(pipeline_run& run, std::size_t number, Down down)
     {
-        return tee_feeder<T, To, Down>{to_, std::move(down)};
+        return tee_feeder<T, To, Down>{to_, run.meter(number), std::move(down)};
     }
     std::string describe() const
     {
@@ -358,7 +342,7 @@ public:
     auto feeder(pipeline_run& run, std::size_t number, Down down)
     {
         const std::size_t level = run.level();
-        return begin_timed_segment<T>(run, "debounce", run.meter(number), [&](receiver<T> in) {
+        return begin_timed_segment<T>(run, "debounce", run.meter(number), [&](timed_input<T> in) {
             return run_debounce<T, Down>(run, level, std::move(in), silence_, std::move(down));
         });
     }
@@ -380,7 +364,7 @@ public:
     auto feeder(pipeline_run& run, std::size_t number, Down down)
     {
         const std::size_t level = run.level();
-        return begin_timed_segment<T>(run, "timeout", run.meter(number), [&](receiver<T> in) {
+        return begin_timed_segment<T>(run, "timeout", run.meter(number), [&](timed_input<T> in) {
             return run_timeout<T, Down>(run, level, std::move(in), limit_, std::move(down));
         });
     }
@@ -398,7 +382,7 @@ public:
     static constexpr bool async = is_coroutine<F, R, T>;
     static constexpr bool concurrent = false;
 
-    fold_feeder(R& into, F& f) noexcept : into_{&into}, f_{&f}
+    fold_feeder(R& into, F& f, stage_meter* meter) noexcept : into_{&into}, f_{&f}, meter_{meter}
     {
     }
     auto feed(T item)
@@ -406,7 +390,12 @@ public:
         if constexpr (async) {
             return feed_later(std::move(item));
         } else {
-            *into_ = (*f_)(std::move(*into_), std::move(item));
+            count_in(meter_);
+            {
+                const busy_time at_work{meter_};
+                *into_ = (*f_)(std::move(*into_), std::move(item));
+            }
+            count_out(meter_);
             return true;
         }
     }
@@ -419,12 +408,18 @@ public:
 private:
     task<bool> feed_later(T item)
     {
-        R next = co_await (*f_)(std::move(*into_), std::move(item));
-        *into_ = std::move(next);
+        count_in(meter_);
+        {
+            const busy_time at_work{meter_};
+            R next = co_await (*f_)(std::move(*into_), std::move(item));
+            *into_ = std::move(next);
+        }
+        count_out(meter_);
         co_return true;
     }
     R* into_;
     F* f_;
+    stage_meter* meter_;
 };
 
 template <class R, class F>
@@ -443,9 +438,9 @@ public:
         return std::move(initial_);
     }
     template <class T>
-    auto sink(R& into)
+    auto sink(R& into, stage_meter* meter)
     {
-        return fold_feeder<T, R, F>{into, f_};
+        return fold_feeder<T, R, F>{into, f_, meter};
     }
     std::string describe() const
     {
@@ -463,12 +458,17 @@ public:
     static constexpr bool async = false;
     static constexpr bool concurrent = false;
 
-    explicit collect_feeder(std::vector<T>& into) noexcept : into_{&into}
+    collect_feeder(std::vector<T>& into, stage_meter* meter) noexcept : into_{&into}, meter_{meter}
     {
     }
     bool feed(T item)
     {
-        into_->push_back(std::move(item));
+        count_in(meter_);
+        {
+            const busy_time at_work{meter_};
+            into_->push_back(std::move(item));
+        }
+        count_out(meter_);
         return true;
     }
     void finish() noexcept
@@ -477,6 +477,7 @@ public:
 
 private:
     std::vector<T>* into_;
+    stage_meter* meter_;
 };
 
 class collect_stage : public pipeline_stage {
@@ -491,9 +492,9 @@ public:
         return {};
     }
     template <class T>
-    auto sink(std::vector<T>& into)
+    auto sink(std::vector<T>& into, stage_meter* meter)
     {
-        return collect_feeder<T>{into};
+        return collect_feeder<T>{into, meter};
     }
     std::string describe() const;
     /// `| collect()` as well as `| collect`.

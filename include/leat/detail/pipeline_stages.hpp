@@ -23,8 +23,6 @@ namespace leat::detail {
 /// The base of everything that can stand behind a `|`.
 struct pipeline_stage {};
 
-[[noreturn]] void throw_bad_amount();
-
 // ---- Feeders of stages with a state, within a segment --------------------------------------------------
 
 /// What a feeder needs that may put out several items for one, or some at the end: `next(item, put)` is called for each
@@ -35,14 +33,15 @@ public:
     static constexpr bool async = Down::async;
     static constexpr bool concurrent = false;
 
-    state_feeder(State state, Down down) : state_(std::move(state)), down_(std::move(down))
+    state_feeder(State state, stage_meter* meter, Down down)
+        : state_(std::move(state)), meter_{meter}, down_(std::move(down))
     {
     }
     auto feed(T item)
     {
         if constexpr (!async) {
             std::optional<Out> made;
-            const bool more = state_.next(std::move(item), made);
+            const bool more = next(std::move(item), made);
             return (!made || down_.feed(std::move(*made))) && more;
         } else {
             return feed_later(std::move(item));
@@ -52,7 +51,7 @@ public:
     {
         if constexpr (!async) {
             std::optional<Out> made;
-            state_.rest(made);
+            rest(made);
             if (made)
                 static_cast<void>(down_.feed(std::move(*made)));
             down_.finish();
@@ -62,10 +61,28 @@ public:
     }
 
 private:
+    bool next(T&& item, std::optional<Out>& made)
+    {
+        count_in(meter_);
+        bool more = false;
+        {
+            const busy_time at_work{meter_};
+            more = state_.next(std::move(item), made);
+        }
+        if (made)
+            count_out(meter_);
+        return more;
+    }
+    void rest(std::optional<Out>& made)
+    {
+        state_.rest(made);
+        if (made)
+            count_out(meter_);
+    }
     task<bool> feed_later(T item)
     {
         std::optional<Out> made;
-        bool more = state_.next(std::move(item), made);
+        bool more = next(std::move(item), made);
         if (made) {
             const bool wanted = co_await down_.feed(std::move(*made));
             more = more && wanted;
@@ -75,7 +92,7 @@ private:
     task<> finish_later()
     {
         std::optional<Out> made;
-        state_.rest(made);
+        rest(made);
         if (made) {
             const bool wanted = co_await down_.feed(std::move(*made));
             static_cast<void>(wanted);
@@ -84,6 +101,7 @@ private:
     }
 
     State state_;
+    stage_meter* meter_;
     Down down_;
 };
 
@@ -245,9 +263,9 @@ struct identity {
 
 /// A stage that is a state.
 template <class Out, class T, class State, class Down>
-auto make_state_feeder(State state, Down down)
+auto make_state_feeder(State state, stage_meter* meter, Down down)
 {
-    return state_feeder<State, T, Out, Down>{std::move(state), std::move(down)};
+    return state_feeder<State, T, Out, Down>{std::move(state), meter, std::move(down)};
 }
 
 /// Waits for a token, then passes on.
@@ -257,12 +275,15 @@ public:
     static constexpr bool async = true;
     static constexpr bool concurrent = false;
 
-    throttle_feeder(rate_limiter limiter, Down down) : limiter_{std::move(limiter)}, down_(std::move(down))
+    throttle_feeder(rate_limiter limiter, stage_meter* meter, Down down)
+        : limiter_{std::move(limiter)}, meter_{meter}, down_(std::move(down))
     {
     }
     task<bool> feed(T item)
     {
+        count_in(meter_);
         co_await limiter_.wait();
+        count_out(meter_);
         bool more = false;
         if constexpr (Down::async)
             more = co_await down_.feed(std::move(item));
@@ -282,6 +303,7 @@ public:
 
 private:
     rate_limiter limiter_;
+    stage_meter* meter_;
     Down down_;
 };
 
@@ -292,16 +314,19 @@ public:
     static constexpr bool async = true;
     static constexpr bool concurrent = false;
 
-    tee_feeder(To to, Down down) : to_{std::move(to)}, down_(std::move(down))
+    tee_feeder(To to, stage_meter* meter, Down down)
+        : to_{std::move(to)}, meter_{meter}, down_(std::move(down))
     {
     }
     task<bool> feed(T item)
     {
+        count_in(meter_);
         if (open_) {
             T copy(item);
             const result<> sent = co_await as_result(to_.send(std::move(copy)));
             open_ = !unread(sent);
         }
+        count_out(meter_);
         bool more = false;
         if constexpr (Down::async)
             more = co_await down_.feed(std::move(item));
@@ -321,6 +346,7 @@ public:
 
 private:
     To to_;
+    stage_meter* meter_;
     Down down_;
     bool open_ = true;
 };
@@ -338,10 +364,20 @@ task<bool> feed_any(Down& down, T item)
         more = down.feed(std::move(item));
     co_return more;
 }
+/// Where such a stage has its items from.
+template <class T>
+class timed_input {
+public:
+    timed_input(receiver<T> from, stage_meter* of) : items{std::move(from)}, meter{of}
+    {
+    }
+    receiver<T> items;
+    stage_meter* meter;
+};
 template <class T, class Down>
-task<> end_timed(pipeline_run& run, std::size_t level, receiver<T>& in, Down& down)
+task<> end_timed(pipeline_run& run, std::size_t level, timed_input<T>& in, Down& down)
 {
-    in.close();
+    in.items.close();
     if constexpr (Down::async)
         co_await down.finish();
     else
@@ -362,24 +398,27 @@ public:
     bool late = false;
 };
 template <class T>
-task<> receive_until(receiver<T>& in, clock::time_point until, timed_item<T>& got)
+task<> receive_until(timed_input<T>& in, clock::time_point until, timed_item<T>& got)
 {
     // In this order: what is there in time is in time.
-    co_await select_biased(on(in.recv(), [&](std::optional<T> item) { got.item = std::move(item); }),
+    co_await select_biased(on(in.items.recv(), [&](std::optional<T> item) { got.item = std::move(item); }),
                            on(sleep_until(until), [&] { got.late = true; }));
+    if (got.item)
+        count_in(in.meter);
 }
 
 /// Batches that do not wait for ever: at most `size` items, at most `wait` after the first of them.
 template <class T, class Down>
-task<> run_batch(pipeline_run& run, std::size_t level, receiver<T> in, std::size_t size, clock::duration wait,
-                 Down down)
+task<> run_batch(pipeline_run& run, std::size_t level, timed_input<T> in, std::size_t size,
+                 clock::duration wait, Down down)
 {
     bool more = true;
     bool open = true;
     while (more && open) {
-        auto first = co_await in.recv();
+        auto first = co_await in.items.recv();
         if (!first)
             break;
+        count_in(in.meter);
         std::vector<T> items;
         items.push_back(std::move(*first));
         const clock::time_point until = later(clock::now(), wait);
@@ -391,6 +430,7 @@ task<> run_batch(pipeline_run& run, std::size_t level, receiver<T> in, std::size
                 break;
             items.push_back(std::move(*next.item));
         }
+        count_out(in.meter);
         more = co_await feed_any(down, std::move(items));
     }
     co_await end_timed(run, level, in, down);
@@ -398,14 +438,16 @@ task<> run_batch(pipeline_run& run, std::size_t level, receiver<T> in, std::size
 
 /// The latest item, once there has been silence for so long.
 template <class T, class Down>
-task<> run_debounce(pipeline_run& run, std::size_t level, receiver<T> in, clock::duration silence, Down down)
+task<> run_debounce(pipeline_run& run, std::size_t level, timed_input<T> in, clock::duration silence,
+                    Down down)
 {
     bool more = true;
     bool open = true;
     while (more && open) {
-        auto latest = co_await in.recv();
+        auto latest = co_await in.items.recv();
         if (!latest)
             break;
+        count_in(in.meter);
         for (bool quiet = false; open && !quiet;) {
             timed_item<T> next;
             co_await receive_until(in, later(clock::now(), silence), next);
@@ -414,6 +456,7 @@ task<> run_debounce(pipeline_run& run, std::size_t level, receiver<T> in, clock:
             if (next.item)
                 latest = std::move(next.item);
         }
+        count_out(in.meter);
         more = co_await feed_any(down, std::move(*latest));
     }
     co_await end_timed(run, level, in, down);
@@ -421,7 +464,7 @@ task<> run_debounce(pipeline_run& run, std::size_t level, receiver<T> in, clock:
 
 /// Fails if an item is longer in coming than that.
 template <class T, class Down>
-task<> run_timeout(pipeline_run& run, std::size_t level, receiver<T> in, clock::duration limit, Down down)
+task<> run_timeout(pipeline_run& run, std::size_t level, timed_input<T> in, clock::duration limit, Down down)
 {
     for (bool more = true; more;) {
         timed_item<T> next;
@@ -430,6 +473,7 @@ task<> run_timeout(pipeline_run& run, std::size_t level, receiver<T> in, clock::
             throw timed_out_error{};
         if (!next.item)
             break;
+        count_out(in.meter);
         more = co_await feed_any(down, std::move(*next.item));
     }
     co_await end_timed(run, level, in, down);
@@ -442,15 +486,12 @@ channel_feeder<T> begin_timed_segment(pipeline_run& run, const char* name, stage
     channel<T> between;
     if (meter != nullptr)
         meter->watch(channel_access::core(between));
-    run.start(start(receiver<T>{between}), name);
+    run.start(start(timed_input<T>{receiver<T>{between}, meter}), name);
     run.deepen();
     return channel_feeder<T>{std::move(between)};
 }
 
 // ---- Sources -------------------------------------------------------------------------------------------
-
-/// Items between two looks at whether the task is to end, and turns of others.
-inline constexpr std::uint32_t items_between_yields = 128;
 
 template <class R>
 class range_source {
@@ -466,7 +507,7 @@ public:
         std::uint32_t until_yield = items_between_yields;
         for (auto&& each : items_) {
             bool more = false;
-            value_type item = take_out(each);
+            value_type item = take_out<R>(each);
             if constexpr (Head::async)
                 more = co_await head.feed(std::move(item));
             else
@@ -481,15 +522,6 @@ public:
     }
 
 private:
-    template <class E>
-    static value_type take_out(E& each)
-    {
-        if constexpr (owns_elements<R>)
-            return value_type(std::move(each));
-        else
-            return value_type(each);
-    }
-
     R items_;
 };
 
@@ -560,7 +592,8 @@ private:
 template <class Source, class Head>
 task<> run_source(pipeline_run& run, std::size_t level, Source& source, Head head)
 {
-    co_await source.run(head);
+    if (run.wanted())
+        co_await source.run(head);
     if constexpr (Head::async)
         co_await head.finish();
     else

@@ -2,7 +2,7 @@
 // spinlock.
 //
 // While nobody waits, permits are taken and given back by compare-and-swap of the word. Once `queued` is set every
-// change of the word is made under the spinlock. Strictly first in, first out: whoever comes while others wait queues
+// change of the word is made under the spinlock, by a plain store. Strictly first in, first out: whoever comes while others wait queues
 // up behind them, however few permits it wants, and the first in the queue alone decides what the queue waits for.
 // So a large request is not overtaken. Whoever gives permits back gives them to those at the front of the queue
 // that they suffice for.
@@ -90,6 +90,7 @@ private:
     static constexpr number one = 2;  ///< a permit, in the word
 
     void release_slowly(number given) noexcept;
+    void change_queued(number by) noexcept;
     void serve() noexcept;
     // All changes of the queue; under the lock.
     void join_queue(waiter& who) noexcept;

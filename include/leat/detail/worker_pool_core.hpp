@@ -15,8 +15,14 @@
 //
 // Nothing is started under the lock: a submission that calls for a worker has its submitter start it when he has let go.
 //
-// A job is held by the pool until it is done, and by its handle. It has a context of its own below that of the group, so
-// that it can be cancelled by anybody who holds it, whether it is running or not.
+// A job is held by the pool until it is done, and by its handle. While it runs it has a context of its own below that of
+// the group, so that it can be cancelled by anybody who holds it; a queued one is taken out of the queue instead. To make a
+// context for each job would cost more than all the rest, so a worker has one, job_context, for one job after the other, as
+// long as nobody could tell: he takes the next one if a job was told to end, or has left somebody behind who knows its
+// context. Then that is the job's alone, and ends with it.
+//   - Under the pool's lock told_to_stop is set of a job that runs, before anybody cancels its context, without the lock.
+//     The worker looks, under the same lock, when it has run. So a context that he keeps is cancelled by nobody later.
+//   - He waits for jobs under this context, too. If it is cancelled then, the group's has been.
 //
 // The end. After close() workers end when there is nothing left to do. Should they end before, because their context has
 // or one of them has failed, the last one to go refuses all that is queued: no handle waits for ever.
@@ -76,6 +82,29 @@ namespace detail {
 class worker_pool_core;
 class next_job;
 
+/// The context that jobs run under. Ends when nobody has it any more.
+class job_context final : public counts_owners<job_context> {
+public:
+    explicit job_context(const context& above) : own_{with_cancel(above)}
+    {
+    }
+    const context& get() const noexcept
+    {
+        return own_.first;
+    }
+    void end() const noexcept
+    {
+        own_.second();
+    }
+    cancel_node& node() const noexcept
+    {
+        return *own_.first.node().canceller();
+    }
+
+private:
+    const cancellable_context own_;
+};
+
 /// A job without its type.
 class pool_job : public list_link<pool_job> {
 public:
@@ -85,13 +114,14 @@ public:
     pool_job(const pool_job&) = delete;
     pool_job& operator=(const pool_job&) = delete;
 
-    void ref() noexcept
+    /// One that nobody has but the submitter gets the pool, too.
+    void ref_first() noexcept
     {
-        refs_.fetch_add(1, std::memory_order_relaxed);
+        refs_.store(2, std::memory_order_relaxed);
     }
     void unref() noexcept
     {
-        if (refs_.fetch_sub(1, std::memory_order_acq_rel) == 1)
+        if (refs_.load(std::memory_order_acquire) == 1 || refs_.fetch_sub(1, std::memory_order_acq_rel) == 1)
             delete this;
     }
 
@@ -117,7 +147,9 @@ public:
     /// going to look at that.
     std::exception_ptr complete(wake_list& wakes) noexcept;
 
-    /// Runs the function and keeps what it gives, or throws. Does not throw.
+    /// Runs the function and keeps what it gives, or throws. False: it is a coroutine,
+    virtual bool run_now() noexcept = 0;
+    /// and this does the same. Does not throw.
     virtual task<> run() = 0;
     /// It is not going to run.
     virtual void refuse(std::exception_ptr why) noexcept = 0;
@@ -125,24 +157,16 @@ public:
     virtual std::exception_ptr failure() const noexcept = 0;
 
     const job_priority priority;
-    const leat::context& context() const noexcept
-    {
-        return own_.first;
-    }
-    void end_context() noexcept
-    {
-        own_.second();
-    }
-
     stage at = stage::outside;  ///< under the pool's lock, as the next
     bool told_to_stop = false;
+    job_context* under = nullptr;  ///< while it runs: the worker's
+    shared<job_context> left;      ///< when it has run, if others know it
 
 protected:
     virtual ~pool_job() = default;
 
 private:
     const shared<worker_pool_core> pool_;
-    cancellable_context own_;
     atomic<std::uint32_t> refs_{1};
     atomic<bool> done_{false};  ///< set under join_lock
     bool handled_ = true;       ///< somebody has the handle, or will; under join_lock
@@ -168,11 +192,12 @@ public:
 
     /// Under the lock. Holds the job from now on, unless it is refused or there is no room.
     submitted submit(pool_job& job, wake_list& wakes) noexcept;
-    /// Under the lock: the next job for a worker; null if there is none.
-    pool_job* take(wake_list& wakes) noexcept;
+    /// Under the lock: the next job for a worker, who runs it under `under`; null if there is none.
+    pool_job* take(job_context& under, wake_list& wakes) noexcept;
 
-    /// A job has run, or not. Result: its failure, if nobody is going to look at that.
-    std::exception_ptr finished(pool_job& job) noexcept;
+    /// A job has run, or not. Result: its failure, if nobody is going to look at that. `unseen`: nobody knows the context
+    /// that it had; then whether it stays so.
+    std::exception_ptr finished(pool_job& job, bool& unseen) noexcept;
     /// A job is not wanted any more. If it is not running it is done.
     void withdraw(pool_job& job) noexcept;
     /// A job has failed, and nobody is going to look: the pool fails.
@@ -225,7 +250,7 @@ private:
     void enqueue(pool_job& job) noexcept;
     void remove_queued(pool_job& job, wake_list& wakes) noexcept;
     void fill_queue(wake_list& wakes) noexcept;
-    void set_running(pool_job& job) noexcept;
+    void set_running(pool_job& job, job_context& under) noexcept;
     void wake_if_idle(wake_list& wakes) noexcept;
     void refuse_submitters() noexcept;
     void refuse_queued() noexcept;
@@ -271,8 +296,8 @@ public:
 protected:
     friend class worker_pool_core;
 
-    // With a job, but for the moment before it is prepared.
-    explicit submit_waiter(shared<worker_pool_core> to) noexcept : core_{std::move(to)}
+    // With a job, which keeps the pool, but for the time before it is prepared.
+    explicit submit_waiter(worker_pool_core& to) noexcept : core_{&to}
     {
     }
     ~submit_waiter()
@@ -291,7 +316,7 @@ protected:
         return *std::exchange(job_, nullptr);
     }
 
-    shared<worker_pool_core> core_;
+    worker_pool_core* const core_;
     pool_job* job_ = nullptr;
     worker_pool_core::submitted how_ = worker_pool_core::submitted::full;
 };
@@ -321,22 +346,47 @@ public:
         : typed_job<T>{of, rank}, f_{std::in_place, std::move(f)}
     {
     }
+    bool run_now() noexcept override
+    {
+        if constexpr (is_coroutine<F>) {
+            return false;
+        } else {
+            try {
+                if constexpr (std::is_void_v<T>) {
+                    (*f_)();
+                    this->result.emplace();
+                } else if constexpr (std::is_reference_v<T>) {
+                    T value = (*f_)();
+                    this->result.emplace(std::addressof(value));
+                } else {
+                    this->result.emplace((*f_)());
+                }
+            } catch (...) {
+                this->result.fail(std::current_exception());
+            }
+            f_.reset();
+            return true;
+        }
+    }
     task<> run() override
     {
-        try {
-            if constexpr (std::is_void_v<T>) {
-                co_await call_as_task(*f_);
-                this->result.emplace();
-            } else if constexpr (std::is_reference_v<T>) {
-                T value = co_await call_as_task(*f_);
-                this->result.emplace(std::addressof(value));
-            } else {
-                this->result.emplace(co_await call_as_task(*f_));
+        if constexpr (is_coroutine<F>) {
+            try {
+                if constexpr (std::is_void_v<T>) {
+                    co_await (*f_)();
+                    this->result.emplace();
+                } else if constexpr (std::is_reference_v<T>) {
+                    T value = co_await (*f_)();
+                    this->result.emplace(std::addressof(value));
+                } else {
+                    this->result.emplace(co_await (*f_)());
+                }
+            } catch (...) {
+                this->result.fail(std::current_exception());
             }
-        } catch (...) {
-            this->result.fail(std::current_exception());
+            f_.reset();
         }
-        f_.reset();
+        co_return;
     }
 
 private:
@@ -370,12 +420,12 @@ class submit_operation final : public submit_waiter {
 public:
     using value_type = job_handle<T>;
 
-    submit_operation(shared<worker_pool_core> to, job_priority rank, F&& f)
-        : submit_waiter{std::move(to)}, rank_{rank}, f_(std::move(f))
+    submit_operation(worker_pool_core& to, job_priority rank, F&& f)
+        : submit_waiter{to}, rank_{rank}, f_(std::move(f))
     {
     }
     submit_operation(submit_operation&& other) noexcept(std::is_nothrow_move_constructible_v<F>)
-        : submit_waiter{other.core_}, rank_{other.rank_}, f_(std::move(other.f_))
+        : submit_waiter{*other.core_}, rank_{other.rank_}, f_(std::move(other.f_))
     {
     }
     void prepare(turn&)

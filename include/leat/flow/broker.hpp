@@ -133,6 +133,9 @@ public:
 
     /// Subscribes to one topic. To a closed broker: a subscription that has ended.
     ///
+    /// A name is taken as it is: "orders.*" is the topic of just that name. For all that it matches there is
+    /// topic_pattern{"orders.*"}.
+    ///
     /// If the broker has retained a message of the topic, that is the first in the queue.
     ///
     /// Throws  usage_error: a capacity that does not fit into memory; std::bad_alloc; what copying the topic throws.

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <leat/detail/call.hpp>
+#include <leat/detail/callback.hpp>
 #include <leat/detail/pointer.hpp>
 #include <leat/detail/spinlock.hpp>
 #include <leat/error.hpp>
@@ -77,9 +78,10 @@ struct circuit_breaker_options {
     std::uint32_t probes = 1;                       ///< how many calls may try at a time
     std::uint32_t successes = 1;                    ///< how many have to succeed, for it to close
     clock::duration slow = clock::duration::max();  ///< a call that takes longer counts as failed
-    /// Whether what a call has thrown counts as a failure; null: everything does. That a call was cancelled never counts,
-    /// for or against.
-    bool (*counts)(const std::exception_ptr& thrown) = nullptr;
+    /// Whether what a call has thrown counts as a failure; none: everything does. That a call was cancelled never counts,
+    /// for or against. A function, or a lambda that captures references, pointers and numbers, up to 32 bytes; called
+    /// by several threads at a time.
+    detail::trivial_callback<bool(const std::exception_ptr& thrown)> counts{};
 };
 
 struct circuit_breaker_stats {

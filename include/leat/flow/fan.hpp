@@ -4,6 +4,7 @@
 #include <leat/detail/outlet.hpp>
 #include <leat/detail/pointer.hpp>
 #include <leat/detail/range.hpp>
+#include <leat/detail/stage_options.hpp>
 #include <leat/select.hpp>
 
 #include <array>
@@ -18,6 +19,8 @@
 namespace leat {
 
 // What follows takes receivers and gives receivers, and starts the tasks in between in a group. Of all of it holds:
+//
+// Channels in between are unbuffered, but for those that take a stage_buffer.
 //
 //   End      when what they read from has ended, the receivers they give end, in turn. When the receivers they give
 //            have gone, with every copy, or been closed, their tasks end, and let go of what they read from: so a
@@ -71,6 +74,7 @@ private:
 };
 
 [[noreturn]] void throw_no_workers();
+[[noreturn]] void throw_no_order();
 
 template <class T>
 class fan_in_work {
@@ -222,7 +226,7 @@ private:
     std::tuple<receiver<Ts>...> in_;
 };
 
-/// Passes on what `keep`, a function of an item's number, says; until it says that this was the last.
+/// Passes on those from number `first` to before number `beyond`, and ends there.
 template <class T>
 class slice_work {
 public:
@@ -372,6 +376,19 @@ template <class In, class F>
                                   detail::fan_out_work<T, F>{receiver<T>{std::forward<In>(in)},
                                                              static_cast<std::size_t>(workers),
                                                              std::move(f)});
+}
+
+/// The same with the options that stages of pipelines take: `buffer` is that of the receiver.
+///
+/// Throws  usage_error: no workers, or `ordered`, which pipelines can do: `from(in) | map(f, options)`.
+template <class In, class F>
+    requires detail::receivable<In>
+[[nodiscard]] auto fan_out(task_group& group, In&& in, const stage_options& options, F f)
+{
+    if (options.ordered)
+        detail::throw_no_order();
+    return fan_out(group, std::forward<In>(in), static_cast<std::ptrdiff_t>(detail::checked_workers(options)),
+                   std::move(f), stage_buffer{options.buffer.get()});
 }
 
 /// Gives each value to one of n readers: to the one that asks first. They share what they read from: closing one ends

@@ -123,8 +123,6 @@ task<T> run_reduce(R range, std::size_t workers, T initial, Reduce reduce, Trans
     co_return initial;
 }
 
-std::size_t checked_workers(const stage_options& options);
-
 template <class R>
 concept looped_range = range<std::remove_reference_t<R>>;
 

@@ -28,15 +28,6 @@ struct without_optional<std::optional<T>> {
     using type = T;
 };
 
-/// Whether a range that is const has const elements: it owns them. A view's are somebody else's.
-template <class R>
-constexpr bool owns_elements = false;
-template <class R>
-    requires requires(const R& r) { std::begin(r); }
-constexpr bool owns_elements<R> =
-    std::is_const_v<std::remove_reference_t<decltype(*std::begin(std::declval<const R&>()))>> &&
-    std::is_same_v<decltype(*std::begin(std::declval<R&>())), range_value<R>&>;
-
 template <class R>
 class generate_range {
     using T = range_value<R>;
@@ -153,6 +144,31 @@ private:
     F f_;
 };
 
+/// What a function sends that takes one argument, of one type: a sender or an outlet.
+template <class Argument>
+struct sent_through {};
+template <class T>
+struct sent_through<sender<T>> {
+    using type = T;
+};
+template <class T>
+struct sent_through<outlet<T>> {
+    using type = T;
+};
+template <class Call>
+struct sent_by_call {};
+template <class R, class Argument>
+struct sent_by_call<R (*)(Argument)> : sent_through<std::remove_cvref_t<Argument>> {};
+template <class R, class C, class Argument>
+struct sent_by_call<R (C::*)(Argument)> : sent_through<std::remove_cvref_t<Argument>> {};
+template <class R, class C, class Argument>
+struct sent_by_call<R (C::*)(Argument) const> : sent_through<std::remove_cvref_t<Argument>> {};
+template <class F>
+struct sent_by : sent_by_call<F> {};
+template <class F>
+    requires requires { &F::operator(); }
+struct sent_by<F> : sent_by_call<decltype(&F::operator())> {};
+
 template <class R>
 concept generated_range = range<R> && !std::invocable<std::decay_t<R>&>;
 
@@ -160,19 +176,20 @@ concept generated_range = range<R> && !std::invocable<std::decay_t<R>&>;
 
 /// Starts a task that sends the elements of a range, one after the other.
 ///
-/// The range is copied, or moved, into the task; what a view refers to has to last as long as the group.
+/// The range is copied, or moved, into the task, arrays too; what a view refers to has to last as long as the group.
 ///
 /// Result   their receiver. When it has gone, with every copy, or been closed, the task ends.
 /// Throws   usage_error: the group's limit leaves no place.
 /// Cancel   by the group's context.
 template <class R>
     requires detail::generated_range<R>
-[[nodiscard]] receiver<detail::range_value<std::decay_t<R>>> generate(task_group& group, R&& items,
-                                                                      generate_options options = {})
+[[nodiscard]] auto generate(task_group& group, R&& items, generate_options options = {})
+    -> receiver<detail::range_value<detail::kept_range<R>>>
 {
-    using range = std::decay_t<R>;
+    using range = detail::kept_range<R>;
     return detail::start_stage<detail::range_value<range>>(
-        group, options.buffer, "generate", detail::generate_range<range>{range(std::forward<R>(items))});
+        group, options.buffer, "generate",
+        detail::generate_range<range>{detail::keep_range(std::forward<R>(items))});
 }
 
 /// Starts a task that sends what a function gives, again and again. The function is plain or a coroutine. If it gives
@@ -201,6 +218,14 @@ template <class T, class F>
 {
     return detail::start_stage<T>(group, options.buffer, "generate",
                                   detail::generate_sends<T, std::decay_t<F>>{std::forward<F>(f)});
+}
+/// The same where the coroutine's parameter says what T is.
+template <class F>
+    requires(!std::invocable<std::decay_t<F>&>)
+[[nodiscard]] auto generate(task_group& group, F&& f, generate_options options = {})
+    -> receiver<typename detail::sent_by<std::decay_t<F>>::type>
+{
+    return generate<typename detail::sent_by<std::decay_t<F>>::type>(group, std::forward<F>(f), options);
 }
 
 }  // namespace leat

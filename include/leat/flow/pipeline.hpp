@@ -18,25 +18,21 @@
 
 namespace leat {
 
-/// How the function of a stage is called. A stage that is given options has tasks of its own, one for each worker.
-struct stage_options {
-    detail::stage_amount workers = 1;  ///< how many calls may be under way at a time
-    bool ordered = false;  ///< give on in the order of the items, not in that in which they are done
-    detail::stage_amount buffer = 0;  ///< how many items may wait for the workers
-};
-
 /// What an observer sees of one stage.
 struct stage_progress {
-    std::string name;            ///< as describe() calls it
-    std::uint64_t items_in = 0;  ///< counted by stages that call a function
-    std::uint64_t items_out = 0;
+    std::string name;             ///< as describe() calls it
+    std::uint64_t items_in = 0;   ///< what it has taken; of the first stage, what the source has given
+    std::uint64_t items_out = 0;  ///< what it has given on; of the last stage, what it is done with
     std::uint64_t failed = 0;     ///< calls that failed, with an on_error()
     double rate = 0;              ///< items in, for each second since the run began
-    std::size_t queue_depth = 0;  ///< items that wait for the stage, if it has a task of its own
-    clock::duration busy{};       ///< time spent in its function, of all workers together
+    std::size_t queue_depth = 0;  ///< items in the buffer before its workers
+    /// Time spent on items, of all workers together, waits of its function included; but not what it waits for itself:
+    /// items, room, tokens, or the next attempt.
+    clock::duration busy{};
 };
 
-/// Watches a pipeline while it runs. Keeps what it watches; outlives the run. Threads: any.
+/// Watches a pipeline while it runs. Keeps what it watches; outlives the run. Of several runs at a time it sees the sums,
+/// and the first that ends is the end. Threads: any.
 class pipeline_observer {
 public:
     std::vector<stage_progress> stages() const;
@@ -113,8 +109,8 @@ public:
         return text;
     }
 
-    /// Has what runs counted from now on, for this pipeline and copies made later. Costs two looks at the clock for
-    /// each call of a function.
+    /// Has what runs counted from now on, for this pipeline and copies made later; not for what is made of it by a
+    /// further `|`. Costs two looks at the clock for each item and stage.
     pipeline_observer observe()
     {
         meters_ = detail::make_shared_object<detail::pipeline_meters>();
@@ -214,7 +210,8 @@ private:
             auto body = [&](task_group& group) -> task<> {
                 run.emplace(group, what.meters_.get());
                 begin(what, *run,
-                      std::get<count - 1>(what.stages_).template sink<item_before<count - 1>>(made),
+                      std::get<count - 1>(what.stages_)
+                          .template sink<item_before<count - 1>>(made, run->meter(count - 1)),
                       std::integral_constant<std::size_t, count - 1>{});
                 co_return;
             };
@@ -283,11 +280,11 @@ template <class Source, class... Stages, class Policy>
 template <class Source, class... Stages>
 [[nodiscard]] auto operator|(pipeline<Source, Stages...> line, detail::skip_stage what)
 {
-    return std::move(line).then(detail::slice_stage{what.count, static_cast<std::size_t>(-1)});
+    return std::move(line).then(detail::slice_stage{what.count, detail::slice_stage::endless});
 }
 
-/// A pipeline's source: the elements of a range, which is copied or moved into it; what a receiver gives, until it
-/// ends; or what a function gives, plain or a coroutine, until that is an empty optional, if it gives optionals.
+/// A pipeline's source: the elements of a range, which is copied or moved into it, arrays too; what a receiver gives,
+/// until it ends; or what a function gives, plain or a coroutine, until that is an empty optional, if it gives optionals.
 template <class S>
 [[nodiscard]] auto from(S&& source)
 {
@@ -299,15 +296,16 @@ template <class S>
         using made = detail::call_source<type>;
         return pipeline<made>{made{std::forward<S>(source)}, std::tuple<>{}};
     } else {
-        static_assert(detail::range<type>,
+        static_assert(detail::range<S>,
                       "leat: from() takes a range, a receiver or a function without arguments");
-        using made = detail::range_source<type>;
-        return pipeline<made>{made{type(std::forward<S>(source))}, std::tuple<>{}};
+        using made = detail::range_source<detail::kept_range<S>>;
+        return pipeline<made>{made{detail::keep_range(std::forward<S>(source))}, std::tuple<>{}};
     }
 }
 
 // Stages. Functions are plain or coroutines. Without options a stage's function is called in the task of the stage
-// before it; with options by tasks of its own, which all call the same object.
+// before it; with options by tasks of its own, which all call the same object. It is given each item as an rvalue, filter
+// and tee as a const lvalue; a function that on_error(retry) may call again as an lvalue, as the attempt before has left it.
 
 /// What f makes of each item.
 template <class F>
@@ -331,7 +329,7 @@ template <class F>
 {
     return detail::make_function_stage<detail::stage_kind::filter>(std::move(f), options);
 }
-/// The elements of the ranges that f makes of each item.
+/// The elements of the ranges that f makes of each item. Those of a range that owns them are moved, those of a view copied.
 template <class F>
 [[nodiscard]] auto flat_map(F f)
 {
@@ -393,7 +391,8 @@ template <class Key>
 {
     return detail::distinct_stage<Key>{std::move(key)};
 }
-/// The first n items; then what is before it is cancelled. skip(n): all but the first n.
+/// The first n items; then what is before it is cancelled, and what that throws then is dropped. What is before it may
+/// have taken more from the source by then; take(0) does not start the source. skip(n): all but the first n.
 [[nodiscard]] inline auto take(detail::stage_amount n)
 {
     return detail::slice_stage{0, n.get()};
@@ -418,7 +417,7 @@ template <class Rep, class Period>
 
 // Last stages.
 
-/// Calls f for each item.
+/// Calls f for each item. `ordered` has no meaning here.
 template <class F>
 [[nodiscard]] auto for_each(F f)
 {

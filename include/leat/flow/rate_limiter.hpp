@@ -250,7 +250,8 @@ public:
 
     /// Waits for n tokens and takes them.
     ///
-    /// Of a zero rate it waits until the rate is changed or the context ends.
+    /// Of a zero rate it waits until the rate is changed or the context ends. A deadline that is too near for its turn to
+    /// come does not make it fail at once, as Go's Wait does: who stands before it may give up, or the rate may rise.
     ///
     /// Throws   usage_error: n is negative, or more than the burst is, or has become; cancelled_error,
     ///          timed_out_error: the task's context ended first.

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <leat/detail/callback.hpp>
 #include <leat/detail/outlet.hpp>
 #include <leat/task.hpp>
 #include <leat/time.hpp>
@@ -24,8 +25,9 @@ struct retry_policy {
     double jitter = 0;
     /// No attempt begins when so much time has passed since the first, and no wait goes beyond it.
     clock::duration budget = clock::duration::max();
-    /// Whether it makes sense to try again after this failure; null: after any.
-    bool (*when)(const std::exception_ptr& failure) = nullptr;
+    /// Whether it makes sense to try again after this failure; none: after any. A function, or a lambda that captures
+    /// references, pointers and numbers, up to 32 bytes.
+    detail::trivial_callback<bool(const std::exception_ptr& failure)> when{};
 };
 
 namespace detail {

@@ -46,7 +46,7 @@ public:
 /// Priorities are strict: as long as one of a higher priority is queued, none of a lower is begun.
 ///
 /// Life     not to be kept beyond the group's body. Threads: any, concurrently.
-/// Cost     a job is two allocations from the frame pool beside what its function takes.
+/// Cost     a job is an allocation from the frame pool, a coroutine two, beside what its function takes.
 class worker_pool {
 public:
     /// Throws  usage_error: no workers, or a group that has no place for one; std::bad_alloc.
@@ -73,7 +73,7 @@ public:
     [[nodiscard]] auto submit(F&& f, const job_options& options = {})
     {
         using function = std::decay_t<F>;
-        return detail::submit_operation<detail::result_of<function>, function>{core_, options.priority,
+        return detail::submit_operation<detail::result_of<function>, function>{*core_, options.priority,
                                                                                function(std::forward<F>(f))};
     }
 

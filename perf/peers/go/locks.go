@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"runtime"
 	"strconv"
 	"sync"
@@ -261,4 +262,21 @@ func rateLimitAllow(r *repetition) {
 	}
 	r.stop(times)
 	r.expect(allowed, times)
+}
+
+// The same as a wait.
+func rateLimitWait(r *repetition) {
+	times := r.amount(10_000_000)
+	limiter := rate.NewLimiter(rate.Every(time.Nanosecond), 1_000_000)
+	ctx, cancel := context.WithCancel(context.Background())
+	waited := 0
+	r.start()
+	for i := 0; i < times; i++ {
+		if limiter.Wait(ctx) == nil {
+			waited++
+		}
+	}
+	r.stop(times)
+	cancel()
+	r.expect(waited, times)
 }

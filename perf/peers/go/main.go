@@ -188,14 +188,24 @@ var rows = []row{
 	{"pipeline_5", "ns/item", pipeline5, false},
 	{"fan_out_in_8", "ns/item", fanOutIn8, false},
 	{"prime_sieve", "ms", primeSieve, false},
+	{"pipeline_fused", "ns/item", pipelineFused, false},
+	// What the library does in leat is here written by hand, and so these are the same.
+	{"pipeline_segments", "ns/item", pipeline5, false},
+	{"pipeline_compute.w1", "ns/item", func(r *repetition) { pipelineCompute(r, 1) }, false},
+	{"pipeline_compute.w2", "ns/item", func(r *repetition) { pipelineCompute(r, 2) }, false},
+	{"fan_out_8", "ns/item", fanOutIn8, false},
+	{"pool_submit", "ns/job", poolSubmit, false},
+	{"log_report", "ns/line", logReport, false},
 	{"errgroup", "µs/round", errGroup, false},
 	{"ratelimit_allow", "ns", rateLimitAllow, false},
+	{"ratelimit_wait", "ns", rateLimitWait, false},
 	{"broker_fanout", "ns/delivery", brokerFanout, false},
 	{"idle", "CPU ms", idle, true},
 	{"echo_c1", "msgs/s", echo(1, 20_000), false},
 	{"echo_c64", "msgs/s", echo(64, 400_000), false},
 	{"echo_c1000", "msgs/s", echo(1000, 400_000), false},
 	{"accept_rate", "connections/s", acceptRate, false},
+	{"http_hello", "requests/s", httpHello, false},
 }
 
 func usage() {

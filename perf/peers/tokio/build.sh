@@ -14,7 +14,7 @@ lacking() {
 
 command -v cargo >/dev/null || lacking "no cargo (Debian: cargo)"
 crates=/usr/share/cargo/registry
-for crate in tokio tokio-util async-channel; do
+for crate in tokio tokio-util async-channel futures-util memchr; do
     compgen -G "$crates/$crate-[0-9]*" >/dev/null || lacking "no crate $crate (Debian: librust-$crate-dev)"
 done
 

@@ -97,7 +97,7 @@ pub async fn spsc(mut r: Repetition, capacity: usize) -> Repetition {
     r
 }
 
-async fn produce(first: u64, beyond: u64, out: mpsc::Sender<u64>) {
+pub async fn produce(first: u64, beyond: u64, out: mpsc::Sender<u64>) {
     for item in first..beyond {
         if out.send(item).await.is_err() {
             break;

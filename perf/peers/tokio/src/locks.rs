@@ -1,7 +1,7 @@
 use crate::repetition::Repetition;
 use std::future::Future;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::sync::{Mutex, OnceCell, RwLock, Semaphore};
 
 /// Runs tasks work(0), work(1), ... and adds up what they return.
@@ -157,16 +157,26 @@ impl Limiter {
         }
         allowed
     }
+
+    async fn wait(&self) {
+        while !self.allow() {
+            tokio::time::sleep(Duration::from_secs_f64(1.0 / self.per_second)).await;
+        }
+    }
+}
+
+fn limiter() -> Limiter {
+    Limiter {
+        per_second: 1e9,
+        burst: 1e6,
+        bucket: std::sync::Mutex::new(Bucket { tokens: 1e6, last: Instant::now() }),
+    }
 }
 
 /// There is always a token.
 pub async fn ratelimit_allow(mut r: Repetition) -> Repetition {
     let times = r.amount(10_000_000);
-    let limiter = Limiter {
-        per_second: 1e9,
-        burst: 1e6,
-        bucket: std::sync::Mutex::new(Bucket { tokens: 1e6, last: Instant::now() }),
-    };
+    let limiter = limiter();
     let mut allowed = 0;
     r.start();
     for _ in 0..times {
@@ -176,5 +186,20 @@ pub async fn ratelimit_allow(mut r: Repetition) -> Repetition {
     }
     r.stop(times);
     r.expect(allowed, times);
+    r
+}
+
+/// The same as a wait.
+pub async fn ratelimit_wait(mut r: Repetition) -> Repetition {
+    let times = r.amount(10_000_000);
+    let limiter = limiter();
+    let mut waited = 0;
+    r.start();
+    for _ in 0..times {
+        limiter.wait().await;
+        waited += 1;
+    }
+    r.stop(times);
+    r.expect(waited, times);
     r
 }

@@ -6,7 +6,9 @@
 //! A repetition prints one line of JSON. A wrong result ends the program with 1, a row that it does not have with 77.
 
 mod channels;
+mod flow;
 mod locks;
+mod log_report;
 mod net;
 mod repetition;
 mod tasks;
@@ -74,14 +76,24 @@ fn rows() -> Vec<Row> {
         row!("pipeline_5", "ns/item", channels::pipeline_5),
         row!("fan_out_in_8", "ns/item", channels::fan_out_in_8),
         row!("prime_sieve", "ms", channels::prime_sieve),
+        row!("pipeline_fused", "ns/item", flow::pipeline_fused),
+        // What the library does in leat is here written by hand, and so these are the same.
+        row!("pipeline_segments", "ns/item", channels::pipeline_5),
+        row!("pipeline_compute.w1", "ns/item", flow::pipeline_compute, 1),
+        row!("pipeline_compute.w2", "ns/item", flow::pipeline_compute, 2),
+        row!("fan_out_8", "ns/item", channels::fan_out_in_8),
+        row!("pool_submit", "ns/job", flow::pool_submit),
+        row!("log_report", "ns/line", log_report::log_report),
         row!("errgroup", "µs/round", timers::errgroup),
         row!("ratelimit_allow", "ns", locks::ratelimit_allow),
+        with_timers(row!("ratelimit_wait", "ns", locks::ratelimit_wait)),
         row!("broker_fanout", "ns/delivery", channels::broker_fanout),
         with_timers(cold(row!("idle", "CPU ms", timers::idle))),
         row!("echo_c1", "msgs/s", net::echo, 1, 20_000),
         row!("echo_c64", "msgs/s", net::echo, 64, 400_000),
         row!("echo_c1000", "msgs/s", net::echo, 1000, 400_000),
         row!("accept_rate", "connections/s", net::accept_rate),
+        row!("http_hello", "requests/s", net::http_hello),
     ]
 }
 
@@ -128,9 +140,9 @@ fn main() {
             .expect("the work ends")
     };
     if !row.cold {
-        run(Repetition::new(true, quick));
+        run(Repetition::new(true, quick, workers));
     }
-    run(Repetition::new(false, quick)).print(row.name, row.unit, workers);
+    run(Repetition::new(false, quick, workers)).print(row.name, row.unit, workers);
     // 1,000,000 parked tasks are not worth being taken down one by one.
     std::process::exit(0);
 }

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 pub struct Repetition {
     warms_up: bool,
     pub quick: bool,
+    workers: usize,
     begin: Instant,
     taken: Duration,
     operations: u64,
@@ -13,16 +14,21 @@ pub struct Repetition {
 }
 
 impl Repetition {
-    pub fn new(warms_up: bool, quick: bool) -> Self {
+    pub fn new(warms_up: bool, quick: bool, workers: usize) -> Self {
         Repetition {
             warms_up,
             quick,
+            workers,
             begin: Instant::now(),
             taken: Duration::ZERO,
             operations: 0,
             value: None,
             more: String::new(),
         }
+    }
+
+    pub fn workers(&self) -> usize {
+        self.workers
     }
 
     /// How much is to be done: the full amount, a tenth to warm up, a thousandth of either if it has to be quick.
