@@ -33,7 +33,7 @@ constinit never nobody_stops;
 
 class background_context final : public context_node {
 public:
-    background_context() noexcept : context_node{nullptr, nullptr}
+    background_context() noexcept : context_node{lasting::yes}
     {
     }
 

@@ -34,14 +34,14 @@ join_scope::join_scope(task_root& owner, scope_policy policy, std::size_t limit,
 }
 
 join_scope::join_scope(task_root& owner, scope_policy policy, std::size_t limit, cancellable_context own)
-    : scope_verdict{policy}, limit_{limit}, owner_{owner}, home_{owner.sched()}, below_{std::move(own.first)},
-      cancel_{std::move(own.second)}
+    : scope_verdict{policy}, state_{limit != 0 ? watched : 0}, limit_{limit}, owner_{owner},
+      home_{owner.sched()}, below_{std::move(own.first)}, cancel_{std::move(own.second)}
 {
 }
 
 join_scope::~join_scope()
 {
-    if (live() != 0) [[unlikely]]
+    if (!left_alone() && live() != 0) [[unlikely]]
         wait_for_the_absent();
 }
 
@@ -54,7 +54,15 @@ void join_scope::wait_for_the_absent() noexcept
 std::size_t join_scope::live() const noexcept
 {
     std::lock_guard hold{lock_};
-    return live_;
+    return state_.load(std::memory_order_acquire) / one;
+}
+
+std::size_t join_scope::watch() noexcept
+{
+    std::size_t seen = state_.load(std::memory_order_acquire);
+    if ((seen & watched) == 0)
+        seen = state_.fetch_add(watched, std::memory_order_acquire);
+    return seen / one;
 }
 
 spawn_site join_scope::site(turn* by, std::string_view name, location place,
@@ -74,7 +82,9 @@ spawn_site join_scope::site(turn* by, std::string_view name, location place,
 
 bool join_scope::take_place_locked() noexcept
 {
-    if (limit_ != 0 && places_ >= limit_)
+    if (limit_ == 0)
+        return true;
+    if (places_ >= limit_)
         return false;
     ++places_;
     return true;
@@ -82,12 +92,16 @@ bool join_scope::take_place_locked() noexcept
 
 bool join_scope::try_take_place() noexcept
 {
+    if (limit_ == 0)
+        return true;
     std::lock_guard hold{lock_};
     return take_place_locked();
 }
 
 void join_scope::give_place_back() noexcept
 {
+    if (limit_ == 0)
+        return;
     wake_list wakes;
     {
         std::lock_guard hold{lock_};
@@ -99,11 +113,9 @@ void join_scope::give_place_back() noexcept
 
 void join_scope::start(joinable_root& child, turn* by, bool with_handle) noexcept
 {
-    {
-        std::lock_guard hold{lock_};
-        ++live_;
-        child.index = ++started_;
-    }
+    if (policy_ == scope_policy::collect_all)
+        child.index = started_.fetch_add(1, std::memory_order_relaxed) + 1;
+    state_.fetch_add(one, std::memory_order_relaxed);
     child.launch(by, with_handle);
 }
 
@@ -136,12 +148,17 @@ void join_scope::child_ended(joinable_root& child, std::exception_ptr thrown, bo
 
 void join_scope::leave(turn* by) noexcept
 {
+    std::size_t seen = state_.load(std::memory_order_relaxed);
+    while (limit_ == 0 && seen != (one | watched))
+        if (state_.compare_exchange_weak(seen, seen - one, std::memory_order_release,
+                                         std::memory_order_relaxed))
+            return;
     wake_list wakes;
     {
         std::lock_guard hold{lock_};
-        if (place_waits_.win_front(wakes) == nullptr)
+        if (limit_ != 0 && place_waits_.win_front(wakes) == nullptr)
             --places_;
-        if (--live_ == 0)
+        if (state_.fetch_sub(one, std::memory_order_acq_rel) == (one | watched))
             static_cast<void>(owner_waits_.win_front(wakes));
     }
     wakes.flush(by);

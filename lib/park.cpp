@@ -91,7 +91,7 @@ void yield_turn(task_root& root) noexcept
 {
     turn& here = *root.now;
     here.left = true;
-    root.sched().ready_later(root, &here);
+    root.sched().yielded(root, &here);
 }
 
 void throw_stopped(task_root& root)

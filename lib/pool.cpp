@@ -131,6 +131,19 @@ void pool::ready_later(task_root& root, turn* by) noexcept
         inject(root);
 }
 
+void pool::yielded(task_root& root, turn* by) noexcept
+{
+    worker* const w = worker_of(by);
+    if (w == nullptr) {
+        inject(root);
+    } else if (injected_.empty()) [[likely]] {
+        w->make_last(root);
+    } else {
+        injected_.push(root);
+        notify_local();
+    }
+}
+
 void pool::fork(task_root& root, turn* by) noexcept
 {
     if (worker* const w = worker_of(by))

@@ -7,7 +7,9 @@
 // batch only when the worker is stuck in a turn. What comes from elsewhere goes through the injection queue. A
 // worker goes straight on, or runs its slot first, but only so many times in a row; then the stack; then its batch and its queue; every
 // so many turns it looks at the injection queue, its timers and the reactor, and passes over the stack, so that
-// none of them starves.
+// none of them starves. Who yields goes behind what is in the injection queue, if anything is: the worker's own queue
+// is served first, and so gets shorter until it is the injection queue's turn. (Otherwise tasks that do nothing but yield
+// keep the worker's queue full; it overflows with whatever was about to run there, and a task may be unlucky often.)
 //
 // Sleeping and waking. A worker that finds nothing becomes a searcher (at most half of them are), and then
 // goes to sleep like this:
@@ -185,6 +187,7 @@ public:
 
     void ready(task_root& root, turn* by) noexcept override;
     void ready_later(task_root& root, turn* by) noexcept override;
+    void yielded(task_root& root, turn* by) noexcept override;
     void fork(task_root& root, turn* by) noexcept override;
     void go_on(task_root& root, turn* by) noexcept override;
     void task_created(turn* by) noexcept override;

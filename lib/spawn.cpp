@@ -171,14 +171,17 @@ void joinable_root::end(turn* by, bool stopped) noexcept
         observed_ = true;
         scope_->child_ended(*this, failure(), stopped, by);
     }
-    wake_list wakes;
-    {
-        std::lock_guard hold{join_lock};
-        done_.store(true, std::memory_order_release);
-        own_ = nullptr;
-        while (joiners.win_front(wakes) != nullptr) {}
+    // Without a handle nobody is left who could ask, wait or cancel.
+    if (holders_.load(std::memory_order_acquire) != 1) {
+        wake_list wakes;
+        {
+            std::lock_guard hold{join_lock};
+            done_.store(true, std::memory_order_release);
+            own_ = nullptr;
+            joiners.win_all(wakes);
+        }
+        wakes.flush(by);
     }
-    wakes.flush(by);
     release();
 }
 

@@ -247,8 +247,7 @@ std::exception_ptr pool_job::complete(wake_list& wakes) noexcept
     std::exception_ptr thrown = failure();
     std::lock_guard hold{join_lock};
     done_.store(true, std::memory_order_release);
-    while (joiners.win_front(wakes) != nullptr)
-        ;
+    joiners.win_all(wakes);
     return !handled_ && is_failure(thrown) ? thrown : nullptr;
 }
 

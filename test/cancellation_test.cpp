@@ -43,19 +43,6 @@ struct attempt_result {
     leat::clock::time_point at{};
 };
 
-/// Its code, read without ThreadSanitizer: that does not see how libstdc++ counts the references of an exception, and
-/// takes the last one's end, on another thread, for a race with this.
-#if defined(__clang__)
-__attribute__((no_sanitize("thread")))
-#else
-__attribute__((no_sanitize_thread, noinline))
-#endif
-std::error_code
-unwatched_code(const std::system_error& thrown) noexcept
-{
-    return thrown.code();
-}
-
 /// One wait, and how it ended. What it holds is gone when the task is.
 leat::task<> attempt(awaitable_case& of, attempt_result& into)
 {
@@ -67,10 +54,10 @@ leat::task<> attempt(awaitable_case& of, attempt_result& into)
         how = ending::done;
     } catch (const leat::cancelled_error& thrown) {
         how = ending::cancelled;
-        into.code = unwatched_code(thrown);
+        into.code = thrown.code();
     } catch (const leat::timed_out_error& thrown) {
         how = ending::timed_out;
-        into.code = unwatched_code(thrown);
+        into.code = thrown.code();
     } catch (const std::exception& thrown) {
         how = ending::other;
         into.what = thrown.what();

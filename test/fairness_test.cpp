@@ -216,6 +216,35 @@ TEST_CASE("fairness: many tasks that all yield take turns")
     });
 }
 
+TEST_CASE(
+    "fairness: of more tasks than a worker's queue holds none waits for much longer than all take for a turn")
+{
+    leat::runtime pool{{.workers = 1}};
+    pool.block_on([]() -> task<> {
+        constexpr int tasks = 2000;
+        int turns = 0;
+        int longest = 0;
+        int running = 0;
+        co_await leat::with_group([&](leat::task_group& group) -> task<> {
+            for (int t = 0; t < tasks; ++t)
+                co_await group.spawn([&]() -> task<> {
+                    // Until all are there it is them who are spawned that wait.
+                    ++running;
+                    while (running < tasks)
+                        co_await leat::this_task::yield();
+                    co_await leat::this_task::yield();
+                    for (int i = 0; i < 50; ++i) {
+                        const int before = ++turns;
+                        co_await leat::this_task::yield();
+                        longest = std::max(longest, turns - before);
+                    }
+                });
+        });
+        MESSAGE("a task waited for at most " << longest << " turns of others");
+        CHECK(longest <= 2 * tasks);
+    });
+}
+
 // ---- Beside a long turn there are idle workers --------------------------------------------------
 
 TEST_CASE("fairness: what a worker has made ready does not wait for the end of its turn if others are idle")

@@ -1105,6 +1105,116 @@ MODEL_TEST(
     }));
 }
 
+namespace {
+
+leat::task<> groups(leat::task<> a, leat::task<> b, leat::group_options options, end& how)
+{
+    [[maybe_unused]] const int gcc_12_needs_a_local = 0;
+    auto body = [&a, &b](leat::task_group& group) -> leat::task<> {
+        static_cast<void>(co_await group.spawn(std::move(a)));
+        static_cast<void>(co_await group.spawn(std::move(b)));
+    };
+    const leat::result<> got = co_await leat::as_result(leat::with_group(options, body));
+    how = got.has_value() ? end::value : end::cancelled;
+}
+
+leat::task<> fails()
+{
+    [[maybe_unused]] const int gcc_12_needs_a_local = 0;
+    throw leat::timed_out_error{};
+    co_return;
+}
+
+}  // namespace
+
+MODEL_TEST("group: children end on two workers while the owner comes to wait for them: it goes on once")
+{
+    explorer e{{.preemptions = some_preemptions}};
+    e.swap_local = swap_turn;
+    must_pass(e.explore([](explorer& run) {
+        model_pool pool;
+        end how = end::none;
+        pool.spawn(groups(ends_at_once(), ends_at_once(), {}, how), leat::background()).detach();
+        pool.add_worker(run);
+        pool.add_worker(run);
+        run.run();
+        check(how == end::value, "the owner has not gone on");
+        check(pool.live == 0, "a task has not ended");
+    }));
+}
+
+MODEL_TEST("group: with a limit of one, each child hands its place on, and the owner goes on once")
+{
+    explorer e{{.preemptions = some_preemptions}};
+    e.swap_local = swap_turn;
+    must_pass(e.explore([](explorer& run) {
+        model_pool pool;
+        end how = end::none;
+        pool.spawn(groups(ends_at_once(), ends_at_once(), {.limit = 1}, how), leat::background()).detach();
+        pool.add_worker(run);
+        pool.add_worker(run);
+        run.run();
+        check(how == end::value, "the owner has not gone on");
+        check(pool.live == 0, "a task has not ended");
+    }));
+}
+
+MODEL_TEST("group: a child fails, so that the other ends, while a report reads the owner who waits for both")
+{
+    explorer e{{.preemptions = few_preemptions}};
+    e.swap_local = swap_turn;
+    must_pass(e.explore([](explorer& run) {
+        model_pool pool;
+        const leat::channel<int> ch;
+        end how = end::none, child = end::none;
+        pool.spawn(groups(fails(), receive(ch, child), {}, how), leat::background()).detach();
+        pool.add_worker(run);
+        pool.add_worker(run);
+        run.thread([] {
+            cancel_node::for_each_task([](task_root& root) { static_cast<void>(chain_reader::read(root)); });
+        });
+        run.run();
+        // The failure may come before there is a second child.
+        check(child == end::cancelled || child == end::none, "the child was not cancelled");
+        check(how == end::cancelled, "the owner has not heard of the failure");
+        check(pool.live == 0, "a task has not ended");
+    }));
+}
+
+MODEL_TEST(
+    "group: a child spawns a sibling and ends, the other ends, the owner comes: it goes on once, after all")
+{
+    explorer e{{.preemptions = few_preemptions}};
+    e.swap_local = swap_turn;
+    must_pass(e.explore([](explorer& run) {
+        model_pool pool;
+        int ended = 0;
+        bool all = false;
+        auto count = [&ended]() -> leat::task<> {
+            ++ended;
+            co_return;
+        };
+        auto owner = [&]() -> leat::task<> {
+            auto body = [&](leat::task_group& group) -> leat::task<> {
+                auto spawns = [&]() -> leat::task<> {
+                    static_cast<void>(co_await group.spawn(count));
+                    ++ended;
+                };
+                static_cast<void>(co_await group.spawn(spawns));
+                static_cast<void>(co_await group.spawn(count));
+            };
+            co_await leat::with_group(body);
+            all = ended == 3;
+        };
+        pool.spawn(owner, leat::background()).detach();
+        pool.add_worker(run);
+        pool.add_worker(run);
+        run.run();
+        check(all, "the owner has gone on too early, or not at all");
+        check(pool.live == 0, "a task has not ended");
+    }));
+}
+
 MODEL_TEST("context: whoever returns from cancel() finds it cancelled, however many cancel it and its parent")
 {
     explorer e{{.preemptions = many_preemptions}};

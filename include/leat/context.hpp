@@ -45,6 +45,7 @@ namespace detail {
 class done_operation final : public waiter {
 public:
     using value_type = void;
+    static constexpr bool mostly_waits = true;
 
     explicit done_operation(cancel_node* node) noexcept : node_{node}
     {

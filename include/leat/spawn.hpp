@@ -133,7 +133,7 @@ private:
 public:
     bool taken = false;       ///< the result has been given to a joiner
     std::uint32_t index = 0;  ///< its place among the children of its scope
-    waiter_list joiners;      ///< under join_lock
+    waiter_stack joiners;     ///< under join_lock
 
 protected:
     friend void discard_root(joinable_root& root) noexcept;

@@ -51,7 +51,8 @@ public:
 
     void ref() noexcept
     {
-        refs_.fetch_add(1, std::memory_order_relaxed);
+        if (!everlasting_)
+            refs_.fetch_add(1, std::memory_order_relaxed);
     }
     /// Only if somebody still holds it.
     [[nodiscard]] bool try_ref() noexcept
@@ -87,6 +88,11 @@ protected:
         : parent_{parent}, canceller_{canceller}
     {
     }
+    enum class lasting : bool { no, yes };
+    explicit context_node(lasting how) noexcept
+        : everlasting_{how == lasting::yes}, parent_{nullptr}, canceller_{nullptr}
+    {
+    }
     virtual ~context_node() = default;
     virtual const void* own_value(const void*) const noexcept
     {
@@ -98,13 +104,14 @@ protected:
     /// Lets go of a node, if any; if that was the last reference, adds it to those that are to be destroyed.
     static void drop(context_node* node, context_node*& dying) noexcept
     {
-        if (node == nullptr || node->refs_.fetch_sub(1, std::memory_order_acq_rel) != 1)
+        if (node == nullptr || node->everlasting_ || node->refs_.fetch_sub(1, std::memory_order_acq_rel) != 1)
             return;
         node->next_dying_ = dying;
         dying = node;
     }
 
     atomic<std::uint32_t> refs_{1};
+    const bool everlasting_ = false;  ///< not counted: each context that is moved from holds it
     context_node* parent_;
     cancel_node* canceller_;
 

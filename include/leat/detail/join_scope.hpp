@@ -1,11 +1,24 @@
 // The children of a group, and whoever waits for them.
 //
-// Everything is under lock_: the number of children that have not ended, the number of places taken under
-// the limit, the failures, who waits for a place and who for the end. A child that ends hands its place to
-// the first that waits for one. The scope outlives its children: its owner leaves only through join(),
-// which is deaf to cancellation, because leaving early would leave them behind. If the owner is destroyed at
-// the end of its runtime, the children there have gone before it, being younger; for those that have moved to
-// another runtime the destructor waits.
+// Under lock_ are the number of places taken under the limit, the failures, who waits for a place and who for the
+// end. A child that ends hands its place to the first that waits for one. The scope outlives its children: its
+// owner leaves only through join(), which is deaf to cancellation, because leaving early would leave them behind.
+// If the owner is destroyed at the end of its runtime, the children there have gone before it, being younger; for
+// those that have moved to another runtime the destructor waits.
+//
+// The end. state_ holds the number of children that have not ended, and whether somebody has to be found when they
+// end. A start adds to the count, by somebody who keeps the scope alive: the body, or a child that has not ended.
+//
+//   open      A child's end is a compare-and-swap, which fails if the scope has become watched. Nobody waits; the
+//             owner will see the count when it does. Afterwards the child touches the scope no more.
+//   watched   The owner has found children, and parks. Without a limit the same goes for every end but the last. The
+//             last is counted under lock_, where it claims the owner: reports and the end of the runtime may be at
+//             the owner's park word. If there is a limit each end is, and hands on a place.
+//
+// open becomes watched under lock_, by the owner, in the same stretch under the lock in which it links its waiter; with
+// a limit the scope is watched from the start. It never becomes open again. So whoever sees zero in an open scope knows
+// that nobody is in it any more; in a watched one, whoever has the lock. Release by each end and acquire by who
+// sees zero hand what the children did to the owner; each change is a read-modify-write, so none breaks the chain.
 //
 // A child starts where the task runs that spawns it. The executor of the owner is the owner's own: it may move
 // while children spawn, so they do not look at it.
@@ -15,6 +28,7 @@
 #pragma once
 
 #include <leat/context.hpp>
+#include <leat/detail/atomic.hpp>
 #include <leat/detail/operation.hpp>
 #include <leat/detail/scope_verdict.hpp>
 #include <leat/spawn.hpp>
@@ -81,9 +95,13 @@ public:
         {
             return of_.lock_;
         }
+        bool try_quick() noexcept
+        {
+            return of_.left_alone();
+        }
         bool try_complete(wake_list&) noexcept override
         {
-            return of_.live_ == 0;
+            return of_.watch() == 0;
         }
         void link() noexcept override
         {
@@ -126,6 +144,10 @@ public:
         {
             return of_.lock_;
         }
+        bool try_quick() noexcept
+        {
+            return of_.limit_ == 0;
+        }
         bool try_complete(wake_list&) noexcept override
         {
             return of_.take_place_locked();
@@ -156,13 +178,23 @@ private:
     void wait_for_the_absent() noexcept;
     bool take_place_locked() noexcept;
     void leave(turn* by) noexcept;
+    /// No child is left, nor in the scope.
+    bool left_alone() const noexcept
+    {
+        return state_.load(std::memory_order_acquire) == 0;
+    }
+    /// Under the lock, by the owner, who will link its waiter unless this is zero: how many children have not ended.
+    std::size_t watch() noexcept;
 
+    static constexpr std::size_t watched = 1;
+    static constexpr std::size_t one = 2;  ///< child
+
+    atomic<std::size_t> state_;
+    const std::size_t limit_;           ///< zero: none
+    atomic<std::uint32_t> started_{0};  ///< counted if failures are to be put into order
     waiter_list owner_waits_;
     waiter_list place_waits_;
-    std::size_t live_ = 0;
-    std::size_t places_ = 0;
-    std::size_t limit_;  ///< zero: none
-    std::uint32_t started_ = 0;
+    std::size_t places_ = 0;  ///< with a limit
     task_root& owner_;
     scheduler& home_;                        ///< where the scope was made
     std::atomic<bool> ended_itself_{false};  ///< cancel() came before the end of a context above

@@ -1,7 +1,7 @@
 // What is joined once: a spawned task, a job. It has
 //     using value_type = ...;
 //     spinlock join_lock;              under which its end is made known to
-//     waiter_list joiners;
+//     waiter_stack joiners;
 //     bool done() const;               true once `result` is there
 //     outcome<value_type> result;
 //     bool taken;                      with observe(), by whoever has the handle
@@ -45,7 +45,7 @@ public:
     }
     void link() noexcept override
     {
-        joined_->joiners.push_back(*this);
+        joined_->joiners.push(*this);
     }
     void unlink() noexcept override
     {

@@ -9,6 +9,8 @@
 //     result<value_type> take_result();  instead of value(), for as_result
 //     bool ending() const;               complete, although the task's own context has ended
 //     static constexpr bool shielded;    true: deaf to the task's context
+//     static constexpr bool mostly_waits;  true: a task that has to enrol does before it asks, unless must_wait()
+//                                        says otherwise, and not while it has the lock
 //     bool try_quick() noexcept;         completes without the source's lock, or says false and has done nothing;
 //                                        called by the task, after prepare(), before anything else is
 //     bool is_there();                   prepare() begins something: user's code, that may be wasted. So select asks this
@@ -171,6 +173,9 @@ public:
             return true;
         }
         op.prepare(here);
+        if constexpr (requires { Op::mostly_waits; })
+            if (op.must_wait()) [[likely]]
+                in.enroll();
         if constexpr (hooked)
             if (here.budget <= 1) [[unlikely]]
                 return false;

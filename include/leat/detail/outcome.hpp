@@ -113,11 +113,11 @@ public:
         reset();
     }
 
-    /// Takes the value out, or throws what was thrown. The value is gone afterwards.
+    /// Takes the value out, or throws what was thrown, of which no copy stays behind. Once: it is gone afterwards.
     T take()
     {
         if (state_ != state::value) [[unlikely]]
-            std::rethrow_exception(thrown());
+            std::rethrow_exception(take_thrown());
         if constexpr (std::is_void_v<T>)
             return;
         else if constexpr (std::is_reference_v<T>)
@@ -143,7 +143,7 @@ public:
     result<T> take_result()
     {
         if (state_ != state::value)
-            return result<T>{thrown()};
+            return result<T>{take_thrown()};
         if constexpr (std::is_void_v<T>)
             return result<T>{};
         else if constexpr (std::is_reference_v<T>)
@@ -153,6 +153,17 @@ public:
     }
 
 private:
+    // Whoever is given a failure may be the last to let go of it at any moment. A copy here would have its end on
+    // another thread; only the count of the copies, which libstdc++ keeps where ThreadSanitizer does not see it, would
+    // tell which was first.
+    std::exception_ptr take_thrown() noexcept
+    {
+        if (state_ != state::thrown)
+            return thrown();
+        std::exception_ptr taken = std::move(space_.thrown);
+        reset();
+        return taken;
+    }
     void adopt(stored&& value)
     {
         reset();

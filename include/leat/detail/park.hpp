@@ -636,6 +636,40 @@ private:
     waiter* last_ = nullptr;
 };
 
+/// Waiters of whom there is hardly ever more than one; half as large as a waiter_list. The owner's lock protects it.
+class waiter_stack {
+public:
+    void push(waiter& node) noexcept
+    {
+        node.prev = nullptr;
+        node.next = top_;
+        if (top_ != nullptr)
+            top_->prev = &node;
+        top_ = &node;
+        node.linked = true;
+    }
+    void remove(waiter& node) noexcept
+    {
+        if (!node.linked)
+            return;
+        (node.prev != nullptr ? node.prev->next : top_) = node.next;
+        if (node.next != nullptr)
+            node.next->prev = node.prev;
+        node.linked = false;
+    }
+    /// Takes them all, and wins those that can be won.
+    void win_all(wake_list& wakes) noexcept
+    {
+        while (waiter* const node = top_) {
+            remove(*node);
+            node->win(wakes);
+        }
+    }
+
+private:
+    waiter* top_ = nullptr;
+};
+
 /// Where tasks run: the pool, a simulated world, a foreign executor, or (for one blocked thread) nothing
 /// but a flag. Everything may be called from any thread unless it says otherwise.
 class scheduler {
@@ -647,6 +681,11 @@ public:
     virtual void ready(task_root& root, turn* by) noexcept = 0;
     /// Makes a task runnable, behind those that already are.
     virtual void ready_later(task_root& root, turn* by) noexcept = 0;
+    /// The same for the running task, which lets others run first.
+    virtual void yielded(task_root& root, turn* by) noexcept
+    {
+        ready_later(root, by);
+    }
     /// Makes a task runnable that the running one will wait for: before everything else, the last to be forked
     /// first, if that is possible.
     virtual void fork(task_root& root, turn* by) noexcept

@@ -140,7 +140,7 @@ public:
         observed_ = true;
     }
     mutable spinlock join_lock;
-    waiter_list joiners;
+    waiter_stack joiners;
     bool taken = false;
 
     /// It has run, or never will: tells those who wait. Without the pool's lock. Result: its failure, if nobody is
