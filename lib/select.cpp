@@ -56,6 +56,14 @@ bool select_core::start() noexcept
     return --root_.now->budget > 0;
 }
 
+bool select_core::start_begun() noexcept
+{
+    if (!try_alone())
+        return false;
+    state_ = state::complete;
+    return --root_.now->budget > 0;
+}
+
 bool select_core::try_alone() noexcept
 {
     std::size_t promising = 0;

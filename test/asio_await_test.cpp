@@ -199,6 +199,24 @@ TEST_SUITE("asio select")
         });
     }
 
+    TEST_CASE("no operation is started beside a function that has been run")
+    {
+        everywhere([]() -> leat::task<> {
+            pair sockets;
+            leat::once cell;
+            std::array<char, 8> data;
+            asio::write(sockets.far, asio::buffer("hello", 5));
+            bool ran = false;
+            const std::size_t chosen = co_await leat::select(
+                leat::on(cell.call([&] { ran = true; }), [] {}),
+                leat::on(sockets.near.async_read_some(asio::buffer(data), use_task), [](std::size_t) {}));
+            CHECK(chosen == 0);
+            CHECK(ran);
+            const std::size_t n = co_await sockets.near.async_read_some(asio::buffer(data), use_task);
+            CHECK(n == 5);
+        });
+    }
+
     TEST_CASE("nothing is started if something else is ready, or if there is otherwise()")
     {
         everywhere([]() -> leat::task<> {

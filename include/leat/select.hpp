@@ -313,8 +313,10 @@ public:
             core_.emplace(root_, slots_.data(), locks_.data(), count, fallback(), Biased);
             const bool answered = core_->start();
             if constexpr ((Cases::begins || ...))
-                if (!answered && !core_->answered())
+                if (!answered && !core_->answered()) {
                     fill([&](auto& c) { return c.begin(here); });
+                    return core_->start_begun();
+                }
             return answered;
         }
         /// Between the two, if there was no answer: starts what has to be started.
@@ -653,8 +655,8 @@ template <class F>
 ///          handed over if they were passed as lvalues (see use_task), else lost. If the context ends first, one that
 ///          has succeeded all the same is the case that happens.
 /// Begins   once::call(), single_flight::run() and load_or_compute() begin their work when no other case is ready. A plain
-///          function is then run to its end before the select waits: its case happens, unless another has become
-///          ready meanwhile.
+///          function is then run to its end before anything is started or waited for, each of them if there are
+///          several: its case happens, unless another has become ready meanwhile.
 /// Life     its operations refer to their channels, contexts and handles without keeping them: await it in the
 ///          same expression.
 /// Cost     no allocation, unless a handler is a coroutine; one lock for each case tried, all of them to park. With

@@ -65,6 +65,9 @@ public:
 
     /// True: there is an answer.
     bool start() noexcept;
+    /// After start(), if there was no answer: what has been begun since may be there at once, and counts even if it has
+    /// ended the context.
+    bool start_begun() noexcept;
     /// True: suspend. False: there is an answer.
     bool suspend(std::coroutine_handle<> frame) noexcept;
     /// After the task has been resumed, or start() or suspend() had an answer. Throws if the context ended
