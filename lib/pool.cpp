@@ -136,11 +136,12 @@ void pool::yielded(task_root& root, turn* by) noexcept
     worker* const w = worker_of(by);
     if (w == nullptr) {
         inject(root);
-    } else if (injected_.empty()) [[likely]] {
+    } else if (const std::size_t waiting = injected_.length();
+               waiting == 0 || waiting + w->queue_.length() <= run_queue::size) [[likely]] {
         w->make_last(root);
     } else {
         injected_.push(root);
-        notify_local();
+        notify_remote();
     }
 }
 

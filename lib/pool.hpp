@@ -7,9 +7,10 @@
 // batch only when the worker is stuck in a turn. What comes from elsewhere goes through the injection queue. A
 // worker goes straight on, or runs its slot first, but only so many times in a row; then the stack; then its batch and its queue; every
 // so many turns it looks at the injection queue, its timers and the reactor, and passes over the stack, so that
-// none of them starves. Who yields goes behind what is in the injection queue, if anything is: the worker's own queue
-// is served first, and so gets shorter until it is the injection queue's turn. (Otherwise tasks that do nothing but yield
-// keep the worker's queue full; it overflows with whatever was about to run there, and a task may be unlucky often.)
+// none of them starves. If there are more tasks than the worker's queue holds, who yields goes behind what is in the
+// injection queue: the worker's own queue is served first, and so gets shorter until it is the injection queue's turn.
+// (Otherwise tasks that do nothing but yield keep the worker's queue full; it overflows with whatever was about to run
+// there, and a task may be unlucky often. If they always went there, what comes from outside would wait behind them all.)
 //
 // Sleeping and waking. A worker that finds nothing becomes a searcher (at most half of them are), and then
 // goes to sleep like this:

@@ -122,6 +122,9 @@ void worker::make_last(task_root& picked) noexcept
         std::uint32_t count = queue_.take(over.data(), run_queue::size / 2);
         over[count++] = &picked;
         pool_.injected_.push(over.data(), count);
+        // Nobody looks there on behalf of a worker that is stuck in a turn.
+        pool_.notify_remote();
+        return;
     }
     if (!expiring_ || queue_.length() > few_expired)
         pool_.notify_local();
