@@ -6,8 +6,10 @@
 #include <doctest/doctest.h>
 
 #include <chrono>
+#include <memory>
 #include <numeric>
 #include <optional>
+#include <ranges>
 #include <span>
 #include <stdexcept>
 #include <string>
@@ -132,6 +134,21 @@ TEST_CASE("pipeline: flat_map copies what it does not own")
             CHECK(c == a);
             CHECK(words == before);
         }
+    });
+}
+
+TEST_CASE("pipeline: flat_map moves what is made as it looks")
+{
+    leat::sim::world world;
+    world.run([]() -> task<> {
+        const std::vector<int> sizes{1, 2};
+        auto boxes = [](int count) {
+            return std::views::iota(0, count) |
+                   std::views::transform([](int i) { return std::make_unique<int>(i); });
+        };
+        const auto made = co_await (from(sizes) | leat::flat_map(boxes) |
+                                    leat::map([](std::unique_ptr<int> box) { return *box; }) | collect);
+        CHECK(made == std::vector<int>{0, 0, 1});
     });
 }
 

@@ -26,11 +26,15 @@ constexpr bool owns_elements<R> =
     std::is_const_v<std::remove_reference_t<decltype(*std::begin(std::declval<const R&>()))>> &&
     std::is_same_v<decltype(*std::begin(std::declval<R&>())), range_value<R>&>;
 
-/// An element of a range that is not needed any more: moved, if the range owns it, else copied.
+/// Whether a range makes its elements as one looks, so that they are nobody else's either.
+template <class R>
+constexpr bool makes_elements = !std::is_lvalue_reference_v<decltype(*std::begin(std::declval<R&>()))>;
+
+/// An element of a range that is not needed any more: moved, if the range owns it or has made it, else copied.
 template <class R, class E>
 range_value<R> take_out(E& element)
 {
-    if constexpr (owns_elements<R>)
+    if constexpr (owns_elements<R> || makes_elements<R>)
         return range_value<R>(std::move(element));
     else
         return range_value<R>(element);

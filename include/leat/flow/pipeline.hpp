@@ -329,7 +329,8 @@ template <class F>
 {
     return detail::make_function_stage<detail::stage_kind::filter>(std::move(f), options);
 }
-/// The elements of the ranges that f makes of each item. Those of a range that owns them are moved, those of a view copied.
+/// The elements of the ranges that f makes of each item. Those of a range that owns them, or that
+/// makes them as one looks, are moved, those of a view copied.
 template <class F>
 [[nodiscard]] auto flat_map(F f)
 {
