@@ -26,7 +26,7 @@ struct retry_policy {
     /// No attempt begins when so much time has passed since the first, and no wait goes beyond it.
     clock::duration budget = clock::duration::max();
     /// Whether it makes sense to try again after this failure; none: after any. A function, or a lambda that captures
-    /// references, pointers and numbers, up to 32 bytes.
+    /// references, pointers and numbers, up to 32 bytes. In a stage with workers several threads call it at a time.
     detail::trivial_callback<bool(const std::exception_ptr& failure)> when{};
 };
 

@@ -68,6 +68,7 @@ public:
     ///          std::bad_alloc.
     /// Cancel   safe: a submission that is cancelled has submitted nothing, and the function is destroyed. A case for
     ///          select.
+    /// Life     until it is awaited, what it gives refers to the pool, which has to be there.
     template <class F>
         requires std::invocable<std::decay_t<F>&>
     [[nodiscard]] auto submit(F&& f, const job_options& options = {})
