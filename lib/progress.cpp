@@ -38,9 +38,12 @@ std::string progress_line::text() const
     const double seconds = static_cast<double>((clock::now() - began_).count()) / 1e9;
     std::string line = label_.empty() ? "" : label_ + " ";
     if (total_ != 0) {
-        const double part = std::min(1.0, static_cast<double>(items) / static_cast<double>(total_));
-        const auto filled = static_cast<std::size_t>(part * bar_width);
-        line += std::to_string(static_cast<int>(100 * part)) + " % [" + std::string(filled, '#') +
+        const auto part_of = [&](double whole) {
+            return static_cast<std::size_t>(
+                std::min(whole, whole * static_cast<double>(items) / static_cast<double>(total_)));
+        };
+        const std::size_t filled = part_of(bar_width);
+        line += std::to_string(part_of(100)) + " % [" + std::string(filled, '#') +
                 std::string(bar_width - filled, ' ') + "] " + std::to_string(items) + "/" +
                 std::to_string(total_);
     } else {
