@@ -76,6 +76,15 @@ private:
     Handle handle_;
 };
 
+/// Ends it before its threads are joined, also if the load fails.
+struct stop_at_end {
+    asio::io_context& context;
+    ~stop_at_end()
+    {
+        context.stop();
+    }
+};
+
 template <class Handle>
 void serve(peer::repetition& rep, perf::load wanted, Handle handle)
 {
@@ -87,8 +96,8 @@ void serve(peer::repetition& rep, perf::load wanted, Handle handle)
         std::vector<std::jthread> threads;
         for (int i = 0; i < rep.workers(); ++i)
             threads.emplace_back([&] { context.run(); });
+        const stop_at_end ends{context};
         got = perf::run_load(wanted, serving.port());
-        context.stop();
     }
     rep.value(got.per_second);
     rep.also("server_us", got.server_us);

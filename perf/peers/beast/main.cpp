@@ -67,6 +67,15 @@ void accept(tcp::acceptor& from)
     });
 }
 
+/// Ends it before its threads are joined, also if the load fails.
+struct stop_at_end {
+    boost::asio::io_context& context;
+    ~stop_at_end()
+    {
+        context.stop();
+    }
+};
+
 void hello(peer::repetition& rep)
 {
     boost::asio::io_context context{rep.workers()};
@@ -77,9 +86,9 @@ void hello(peer::repetition& rep)
         std::vector<std::jthread> threads;
         for (int i = 0; i < rep.workers(); ++i)
             threads.emplace_back([&] { context.run(); });
+        const stop_at_end ends{context};
         const std::int64_t amount = std::max<std::int64_t>(64, rep.amount(150'000));
         got = perf::run_load({"http", 64, amount}, acceptor.local_endpoint().port());
-        context.stop();
     }
     rep.value(got.per_second);
     rep.also("server_us", got.server_us);

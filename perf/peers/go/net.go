@@ -44,6 +44,7 @@ func listenUnderLoad(r *repetition, what string, connections, amount int, serve 
 	port := listener.Addr().(*net.TCPAddr).Port
 	before := processorTime()
 	command := exec.Command(client, what, fmt.Sprint(port), fmt.Sprint(connections), fmt.Sprint(amount), "1")
+	command.Stderr = os.Stderr
 	out, err := command.Output()
 	used := processorTime() - before
 	listener.Close()
