@@ -202,7 +202,6 @@ class LogReport(unittest.TestCase):
         self.assertIn(b"kB/s", seen)
         self.assertIn(b"100 requests", out)
 
-    @unittest.skipIf(SANITIZED, "sanitizers take memory")
     def peak_memory(self, text, times, requests):
         """In kB, of one process that reads the text so many times."""
         process = subprocess.Popen([LOG_REPORT, "--workers", "2"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
