@@ -71,7 +71,8 @@ public:
             std::is_trivially_copyable_v<kept> && std::is_trivially_destructible_v<kept> &&
                 sizeof(kept) <= sizeof(object_) && alignof(kept) <= alignof(std::max_align_t),
             "leat: a callback in these options may capture references, pointers and numbers, up to 32 bytes");
-        if constexpr (std::is_pointer_v<kept>)
+        // A function itself, not a pointer to one, is there.
+        if constexpr (std::is_pointer_v<std::remove_reference_t<F>>)
             if (f == nullptr)
                 call_ = nullptr;
         ::new (static_cast<void*>(object_)) kept(std::forward<F>(f));
