@@ -357,22 +357,23 @@ TEST_SUITE("tls")
                 std::optional<std::string> line;
                 do {
                     line = co_await peer.read_line();
-                    if (line)
-                        co_await peer.write("> " + *line + "\n");
+                    if (line) {
+                        const std::string answer = "> " + *line + "\n";
+                        co_await peer.write(answer);
+                    }
                 } while (line && *line != "bye");
                 co_await peer.close();
             };
             auto serving = leat::spawn(leat::listen_and_serve(acceptor, handler));
             for (const char* version : {"-tls1_2", "-tls1_3"}) {
-                CAPTURE(version);
                 const std::string command =
                     "printf 'hello\\nbye\\n' | openssl s_client -quiet -verify_quiet -verify_return_error " +
                     std::string{version} + " -CAfile " + trusted.path() +
                     " -verify_hostname localhost -connect 127.0.0.1:" +
                     std::to_string(acceptor.local_endpoint().port()) + " 2>/dev/null";
                 const auto told = co_await leat::blocking([&] { return shell(command); });
-                CHECK(told.first == 0);
-                CHECK(told.second == "> hello\n> bye\n");
+                CHECK_MESSAGE(told.first == 0, version);
+                CHECK_MESSAGE(told.second == "> hello\n> bye\n", version);
             }
             serving.cancel();
             static_cast<void>(co_await leat::as_result(serving));
