@@ -10,6 +10,8 @@ import sys
 import support
 
 LIMIT = 0.5
+# A compiler may be ccache in disguise, which takes its time to find that there is nothing to keep.
+os.environ["CCACHE_DISABLE"] = "1"
 # Whatever else the machine does only adds to what a run costs, so the least that has been seen of each comes down to
 # what it really costs, and the ratio of the two gets better with every round, whichever way. The verdict is that
 # ratio once it has held for a while: below the limit for some rounds on end, or not even that at the last. (The road not
